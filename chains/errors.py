@@ -1,0 +1,192 @@
+"""Everything that can go wrong, in one hierarchy.
+
+GristmillError
+├── UsageError                  wrong words from the user; nothing was started     exit 2
+│   ├── SettingsError           a setting, its file or its secret
+│   ├── TemplateError           a prompt template
+│   └── TableError              a table, a column or its type
+├── ModelLoadError              the model cannot be had; no row was asked          exit 1
+├── JobError                    the run was stopped or could not finish            exit 1
+└── CompletionError             one row has no answer; becomes the row's `error`
+    ├── EmptyInput              skipped: no call, nothing to answer
+    ├── InputTooLarge           permanent: above the chain's limit of characters
+    ├── ContextLengthExceeded   permanent: above the model's window
+    ├── InvalidRequest          permanent: the endpoint refused the request
+    ├── ContentFiltered         permanent: the provider's filter
+    ├── Refused                 permanent: the model declined
+    ├── Incomplete              permanent: the answer was cut at its token limit
+    ├── ModelCrashed            permanent: this row alone breaks the model
+    ├── UnparsableAnswer        an answer, but not in the asked form; kept raw
+    ├── TransientError          asked again by the next run
+    │   ├── RateLimited
+    │   ├── ServerError
+    │   ├── TimedOut
+    │   └── ConnectionBroken
+    └── Pending                 not asked; waits for the next run
+        └── CredentialRejected
+
+`CompletionError` and below never leave a chain as exceptions: they are values beside answers.
+Errors of programming pass through untouched.
+"""
+
+from typing import ClassVar
+
+
+class GristmillError(Exception):
+    """Base of all; `hint` says what to do about it."""
+
+    hint: ClassVar[str] = ""
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(GristmillError):
+    """The words of the user are wrong; nothing was started or written."""
+
+    exit_code = 2
+
+
+class SettingsError(UsageError):
+    """A setting is unknown, missing or of the wrong type; the message names its key and file."""
+
+
+class TemplateError(UsageError):
+    """A prompt template is missing, malformed, or its variables do not fit."""
+
+
+class TableError(UsageError):
+    """A table or column is missing or has the wrong type; the message names expected and found."""
+
+
+class ModelLoadError(GristmillError):
+    """The model's files, package or endpoint cannot be had; no row was asked."""
+
+
+class JobError(GristmillError):
+    """The run cannot finish; what was paid for is in the ledger."""
+
+
+class CompletionError(GristmillError):
+    """Why one row has no answer.
+
+    `code` is what tables carry; `outcome` groups codes by what happens next (docs/errors.md);
+    `retryable` rows are asked again by the next run; `raw` is what the model said, where it said
+    something that is not an answer.
+    """
+
+    code: ClassVar[str] = "error"
+    outcome: ClassVar[str] = "permanent"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, raw: str | None = None) -> None:
+        super().__init__(message)
+        self.raw = raw
+
+
+class EmptyInput(CompletionError):
+    """A variable is null, NaN, empty or blank: there is no question."""
+
+    code = "empty_input"
+    outcome = "skipped"
+
+
+class InputTooLarge(CompletionError):
+    """A variable has more characters than the chain takes; checked before the tokenizer."""
+
+    code = "input_too_large"
+    hint = "raise chain.max_input_chars, or cut the column in the source"
+
+
+class ContextLengthExceeded(CompletionError):
+    """Prompt and answer together do not fit the model's context window."""
+
+    code = "context_length"
+    hint = "set chain.on_long_input to chunk or truncate, or use a model with a larger window"
+
+
+class InvalidRequest(CompletionError):
+    """The endpoint refused the request as malformed (400, 404, 413, 422)."""
+
+    code = "invalid_request"
+
+
+class ContentFiltered(CompletionError):
+    """The provider's content filter withheld the answer."""
+
+    code = "content_filter"
+
+
+class Refused(CompletionError):
+    """The model declined to answer."""
+
+    code = "refused"
+
+
+class Incomplete(CompletionError):
+    """The answer ended at its token limit; `raw` keeps what came."""
+
+    code = "incomplete"
+    hint = "raise chain.parameters.max_output_tokens"
+
+
+class ModelCrashed(CompletionError):
+    """The model or its tokenizer raised on this row alone."""
+
+    code = "model_crashed"
+
+
+class UnparsableAnswer(CompletionError):
+    """The answer does not have the asked form, after one more ask; `raw` keeps it."""
+
+    code = "unparsable"
+    outcome = "unparsable"
+
+
+class TransientError(CompletionError):
+    """May succeed when asked again; never kept in the ledger."""
+
+    code = "transient"
+    outcome = "transient"
+    retryable = True
+
+
+class RateLimited(TransientError):
+    """429; `retry_after` is the server's wish in seconds, None where it said nothing usable."""
+
+    code = "rate_limit"
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ServerError(TransientError):
+    """5xx, 408 or 409, or a success that carries no completion."""
+
+    code = "server_error"
+
+
+class TimedOut(TransientError):
+    """The request's total deadline passed."""
+
+    code = "timeout"
+
+
+class ConnectionBroken(TransientError):
+    """No connection, or it broke before the answer was whole."""
+
+    code = "connection"
+
+
+class Pending(CompletionError):
+    """Not asked in this run."""
+
+    code = "pending"
+    outcome = "pending"
+    retryable = True
+
+
+class CredentialRejected(Pending):
+    """401 or 403: no further request is sent with this credential."""
+
+    code = "credential"
+    hint = "renew the credential, then run the job again"
