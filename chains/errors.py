@@ -81,6 +81,11 @@ class CompletionError(GristmillError):
         super().__init__(message)
         self.raw = raw
 
+    @property
+    def told(self) -> str:
+        """The message with what to do about it."""
+        return f"{self}; {self.hint}" if self.hint else str(self)
+
 
 class EmptyInput(CompletionError):
     """A variable is null, NaN, empty or blank: there is no question."""

@@ -94,12 +94,14 @@ class ModelRef:
 
 
 class Model(Protocol):
-    """A loaded model. Made once in each process from its `ModelRef`; weights load on first use.
+    """A loaded model. Made once in each process from its `ModelRef`; weights load on first use."""
 
-    `context_window` is in tokens, prompt and answer together; None means unbounded or unknown.
-    """
+    ref: ModelRef
 
-    context_window: int | None
+    @property
+    def context_window(self) -> int | None:
+        """Tokens of prompt and answer together; None means unbounded or unknown."""
+        ...
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Return the prompt's length in tokens, without loading weights."""

@@ -1,0 +1,184 @@
+"""From questions to completions: call the model, judge and parse, ask once more at most."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from chains.asking import ask
+from chains.completion import Completion, Parts, Question, RowError, result_text
+from chains.errors import (
+    CompletionError,
+    ContentFiltered,
+    ContextLengthExceeded,
+    Incomplete,
+    UnparsableAnswer,
+)
+from chains.models.base import Answer, Message, Model, Outcome, Usage, isolate
+from chains.text import clean_text
+
+if TYPE_CHECKING:
+    from chains.base import Chain
+
+REPLACED_SURROGATES = "replaced_surrogates"
+ASKED_TWICE = "asked_twice"
+MAX_ROUNDS = 4
+PART_SEPARATOR = "\n\n"
+
+
+def complete(chain: "Chain", rows: Sequence[Mapping[str, Any]], model: Model) -> list[Completion]:
+    """Answer rows of variables, in order.
+
+    Inputs longer than the window are asked in parts, and the parts' answers again as one input, in
+    at most MAX_ROUNDS rounds; `udfs/flow.py` does the same as passes over tables.
+    """
+    done: dict[int, Completion] = {}
+    questions: dict[int, Question] = {}
+    open_rows = dict(enumerate(rows))
+    for _ in range(MAX_ROUNDS):
+        asked = {i: ask(chain, row, model) for i, row in open_rows.items()}
+        questions |= {i: it for i, it in asked.items() if isinstance(it, Question)}
+        done |= {
+            i: fail(chain, it, model) for i, it in asked.items() if isinstance(it, CompletionError)
+        }
+        long = {i: it.texts for i, it in asked.items() if isinstance(it, Parts)}
+        open_rows = {}
+        for i, shorter in _answer_parts(chain, rows, long, model).items():
+            if isinstance(shorter, Completion):
+                done[i] = shorter
+            else:
+                open_rows[i] = shorter
+    done |= {i: fail(chain, too_many_rounds(), model) for i in open_rows}
+    done |= zip(questions, answer(chain, list(questions.values()), model), strict=True)
+    return [done[i] for i in range(len(rows))]
+
+
+def answer(chain: "Chain", questions: Sequence[Question], model: Model) -> list[Completion]:
+    """Ask every question, in order; an answer that misfits its schema is asked for once more."""
+    completions = _call(chain, questions, model)
+    misfits = [i for i, completion in enumerate(completions) if _is_misfit(chain, completion)]
+    corrected = [_correction(questions[i], completions[i]) for i in misfits]
+    for i, second in zip(misfits, _call(chain, corrected, model), strict=True):
+        completions[i] = _both(completions[i], second)
+    return completions
+
+
+def fail(chain: "Chain", error: CompletionError, model: Model) -> Completion:
+    """Return the completion of a row that has no answer."""
+    return Completion(
+        error=RowError(error.code, clean_text(error.told)[0], error.retryable),
+        chain=chain.ref,
+        template=chain.template.ref,
+        model=model.ref.name,
+        completed_at=datetime.now(UTC),
+        raw=None if error.raw is None else clean_text(error.raw)[0],
+    )
+
+
+def too_many_rounds() -> CompletionError:
+    """Return the error of an input that answering in parts does not shorten."""
+    return ContextLengthExceeded(
+        f"still longer than the window after {MAX_ROUNDS} rounds of answering in parts"
+    )
+
+
+def _answer_parts(
+    chain: "Chain",
+    rows: Sequence[Mapping[str, Any]],
+    long: Mapping[int, Sequence[str]],
+    model: Model,
+) -> dict[int, Completion | dict[str, Any]]:
+    """Return, for each long row, the shorter row that stands for it, or the part that failed."""
+    cut = str(chain.long_variable)
+    parts = [(i, {**rows[i], cut: text}) for i, texts in long.items() for text in texts]
+    answers = complete(chain, [row for _, row in parts], model) if parts else []
+    shorter: dict[int, Completion | dict[str, Any]] = {}
+    for i in long:
+        mine = [it for (j, _), it in zip(parts, answers, strict=True) if j == i]
+        failed = next((it for it in mine if it.error is not None), None)
+        shorter[i] = failed or {
+            **rows[i],
+            cut: PART_SEPARATOR.join(result_text(it.result) for it in mine),
+        }
+    return shorter
+
+
+def _call(chain: "Chain", questions: Sequence[Question], model: Model) -> list[Completion]:
+    if not questions:
+        return []
+    outcomes = isolate(model.complete, [question.request for question in questions])
+    return [
+        _read(chain, question, outcome, model)
+        for question, outcome in zip(questions, outcomes, strict=True)
+    ]
+
+
+def _read(chain: "Chain", question: Question, outcome: Outcome, model: Model) -> Completion:
+    if isinstance(outcome, CompletionError):
+        return replace(fail(chain, outcome, model), fingerprint=question.fingerprint)
+    text, replaced = clean_text(outcome.text)
+    flags = question.flags + outcome.flags + ((REPLACED_SURROGATES,) if replaced else ())
+    try:
+        _check_finish(chain, outcome, text)
+        parsed = chain.parser.parse(text)
+        flags += parsed.flags
+        completion = Completion(
+            result=parsed.value,
+            chain=chain.ref,
+            template=chain.template.ref,
+            model=model.ref.name,
+            completed_at=datetime.now(UTC),
+        )
+    except CompletionError as error:
+        completion = fail(chain, error, model)
+    return replace(
+        completion,
+        finish_reason=outcome.finish_reason,
+        input_tokens=outcome.usage.input_tokens,
+        output_tokens=outcome.usage.output_tokens,
+        latency_ms=outcome.latency_ms,
+        fingerprint=question.fingerprint,
+        flags=tuple(dict.fromkeys(flags)),
+    )
+
+
+def _check_finish(chain: "Chain", given: Answer, text: str) -> None:
+    """Raise where the model stopped short; a cut answer is not a success, unless it was wanted."""
+    limit = chain.parameters.max_output_tokens
+    if given.finish_reason == "length" and chain.parameters.min_output_tokens < limit:
+        raise Incomplete(f"the answer was cut at {limit} output tokens", raw=text)
+    if given.finish_reason == "content_filter":
+        raise ContentFiltered("the provider's content filter withheld the answer", raw=text)
+
+
+def _is_misfit(chain: "Chain", completion: Completion) -> bool:
+    error = completion.error
+    asked_for_json = chain.parser.schema is not None
+    return asked_for_json and error is not None and error.code == UnparsableAnswer.code
+
+
+def _correction(question: Question, completion: Completion) -> Question:
+    """Return the question again, with the misfitting answer and what is wrong with it."""
+    assert completion.error is not None
+    said = Message(role="assistant", content=completion.raw or "")
+    wish = Message(
+        role="user",
+        content=f"{completion.error.message}. Answer again with the JSON alone, in the given form.",
+    )
+    request = replace(question.request, messages=(*question.request.messages, said, wish))
+    return replace(question, request=request, flags=(*question.flags, ASKED_TWICE))
+
+
+def _both(first: Completion, second: Completion) -> Completion:
+    """Return the second answer, or the first where that is an error; charged with both calls."""
+    usage = Usage(first.input_tokens, first.output_tokens) + Usage(
+        second.input_tokens, second.output_tokens
+    )
+    kept = first if second.error is not None else second
+    return replace(
+        kept,
+        flags=second.flags,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        latency_ms=(first.latency_ms or 0.0) + (second.latency_ms or 0.0),
+    )

@@ -1,0 +1,87 @@
+"""From the one string that names a model to the model: resolve on the driver, load in a worker."""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
+
+from chains.errors import ModelLoadError, SettingsError
+from chains.models.base import Model, ModelRef
+
+_LOADERS = {
+    "extractive": "chains.models.extractive:ExtractiveModel",
+    "transformers": "chains.models.transformers:TransformersModel",
+    "endpoint": "chains.models.endpoint:EndpointModel",
+}
+FORMS = (
+    "extractive, hf:ID, path:FOLDER, models:/NAME@ALIAS, endpoint:NAME/MODEL, python:MODULE:CLASS"
+)
+
+
+def resolve(spec: str, endpoints: Mapping[str, Any] | None = None) -> ModelRef:
+    """Return what `spec` names now; `endpoints` maps endpoint names to EndpointSettings.
+
+    Raises SettingsError for a spec of no known form, ModelLoadError where it cannot be had.
+    `models:/...` names a logged chain with its model: see chains/logged.py.
+    """
+    kind, _, rest = spec.partition(":")
+    resolver = _RESOLVERS.get(kind)
+    if resolver is None:
+        raise SettingsError(f"chain.model: expected one of {FORMS}; found {spec!r}")
+    return resolver(spec, rest, endpoints or {})
+
+
+@lru_cache(maxsize=4)
+def load(ref: ModelRef) -> Model:
+    """Return the model, made once in each process."""
+    model: Model = import_object(_LOADERS.get(ref.kind, ref.location))(ref)
+    return model
+
+
+def import_object(path: str) -> Any:
+    """Import `module:attribute`. Raises ModelLoadError with the path where there is none."""
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ModelLoadError(f"cannot import {path!r}: {error}") from error
+
+
+def _extractive(spec: str, rest: str, endpoints: Mapping[str, Any]) -> ModelRef:
+    from chains.models.extractive import resolve_extractive
+
+    return resolve_extractive()
+
+
+def _transformers(spec: str, rest: str, endpoints: Mapping[str, Any]) -> ModelRef:
+    from chains.models.transformers import resolve_transformers
+
+    return resolve_transformers(spec, rest)
+
+
+def _endpoint(spec: str, rest: str, endpoints: Mapping[str, Any]) -> ModelRef:
+    from chains.models.endpoint import resolve_endpoint
+
+    name, _, model = rest.partition("/")
+    if name not in endpoints or not model:
+        raise SettingsError(
+            f"chain.model: expected endpoint:NAME/MODEL with NAME among the settings' endpoints "
+            f"{sorted(endpoints)}; found {spec!r}"
+        )
+    return resolve_endpoint(spec, name, model, endpoints[name])
+
+
+def _python(spec: str, rest: str, endpoints: Mapping[str, Any]) -> ModelRef:
+    """Name a class of the user's own that follows the Model protocol; `version` identifies it."""
+    version = getattr(import_object(rest), "version", "0")
+    return ModelRef(spec, "python", f"{rest}@{version}", rest, f"{spec}@{version}")
+
+
+_Resolver = Callable[[str, str, Mapping[str, Any]], ModelRef]
+_RESOLVERS: dict[str, _Resolver] = {
+    "extractive": _extractive,
+    "hf": _transformers,
+    "path": _transformers,
+    "endpoint": _endpoint,
+    "python": _python,
+}

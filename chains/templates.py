@@ -1,0 +1,160 @@
+"""Prompt templates: load, check and render them.
+
+A template is a text file: YAML front matter between `---` lines, then a Jinja body. The body is one
+user message, or several, each opened by a line `[[system]]`, `[[user]]` or `[[assistant]]`.
+Templates are code: they come from the package or from a file that the settings name, never from
+data. Values are substituted in one pass, so template syntax inside data stays plain text.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import jinja2
+import yaml
+from jinja2 import meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from chains.errors import TemplateError
+from chains.models.base import Message
+
+Role = Literal["system", "user", "assistant"]
+VariableType = Literal["string", "integer", "number", "boolean", "any"]
+
+_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
+_ROLE_LINE = re.compile(r"^\[\[(system|user|assistant)\]\]\s*$", re.MULTILINE)
+
+
+class _FrontMatter(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    version: str
+    description: str
+    variables: dict[str, VariableType]
+
+
+@dataclass(frozen=True)
+class Template:
+    """A prompt template; `variables` maps each variable to the type of value it takes."""
+
+    name: str
+    version: str
+    description: str
+    variables: Mapping[str, VariableType]
+    bodies: tuple[tuple[Role, str], ...]
+    source: str
+
+    @property
+    def ref(self) -> str:
+        """`name@version`, as rows carry it."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the file's text; what the lock of released templates holds."""
+        return hashlib.sha256(self.source.encode()).hexdigest()
+
+    def render(self, values: Mapping[str, Any]) -> tuple[Message, ...]:
+        """Fill in one row's values. Raises jinja2.TemplateError where they do not fit."""
+        return tuple(
+            Message(role=role, content=_compiled(body).render(values)) for role, body in self.bodies
+        )
+
+
+def load_template(ref: str) -> Template:
+    """Load `name@version`, `name` (its highest version) or the path of a `.md` file.
+
+    Raises TemplateError when there is no such template or it is malformed.
+    """
+    if ref.endswith(".md"):
+        return _load_file(Path(ref))
+    name, _, version = ref.partition("@")
+    found = released_versions(name)
+    if not found:
+        known = ", ".join(released_names())
+        raise TemplateError(f"no template named {name!r}; there are: {known}")
+    version = version or found[-1]
+    if version not in found:
+        raise TemplateError(f"template {name!r} has no version {version!r}; it has {found}")
+    text = (resources.files("prompt_templates") / f"{name}@{version}.md").read_text("utf-8")
+    return parse_template(text, where=f"{name}@{version}.md")
+
+
+def released_names() -> list[str]:
+    """Names of the templates that travel in the package, sorted."""
+    return sorted({name for name, _ in _released()})
+
+
+def released_versions(name: str) -> list[str]:
+    """Versions of one template, lowest first."""
+    return sorted((v for n, v in _released() if n == name), key=lambda v: (len(v), v))
+
+
+def parse_template(text: str, where: str) -> Template:
+    """Read a template's text; `where` names it in errors.
+
+    Raises TemplateError for broken front matter, broken Jinja, or variables that are used but not
+    declared (or declared but not used), all of them at once.
+    """
+    parts = re.split(r"^---\s*$", text, maxsplit=2, flags=re.MULTILINE)
+    if len(parts) != 3 or parts[0].strip():
+        raise TemplateError(f"{where}: expected front matter between two '---' lines at the top")
+    try:
+        front = _FrontMatter.model_validate(yaml.safe_load(parts[1]))
+    except (ValidationError, yaml.YAMLError) as error:
+        raise TemplateError(f"{where}: front matter: {error}") from None
+    bodies = _split_roles(parts[2])
+    _check_variables(where, bodies, set(front.variables))
+    return Template(
+        name=front.name,
+        version=front.version,
+        description=front.description,
+        variables=front.variables,
+        bodies=bodies,
+        source=text,
+    )
+
+
+def _load_file(path: Path) -> Template:
+    if not path.is_file():
+        raise TemplateError(f"no template file {str(path)!r}")
+    return parse_template(path.read_text("utf-8"), where=str(path))
+
+
+def _released() -> list[tuple[str, str]]:
+    files = resources.files("prompt_templates").iterdir()
+    stems = [file.name.removesuffix(".md") for file in files if file.name.endswith(".md")]
+    return [(name, version) for name, _, version in (stem.partition("@") for stem in stems)]
+
+
+def _split_roles(body: str) -> tuple[tuple[Role, str], ...]:
+    head, *rest = _ROLE_LINE.split(body)
+    if not rest:
+        return (("user", head.strip()),)
+    roles, texts = rest[::2], rest[1::2]
+    return tuple((cast(Role, role), text.strip()) for role, text in zip(roles, texts, strict=True))
+
+
+def _check_variables(where: str, bodies: tuple[tuple[Role, str], ...], declared: set[str]) -> None:
+    try:
+        trees = [_ENVIRONMENT.parse(body) for _, body in bodies]
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateError(f"{where}: line {error.lineno} of a message: {error.message}") from None
+    used = set().union(*(meta.find_undeclared_variables(tree) for tree in trees))
+    if used != declared:
+        raise TemplateError(
+            f"{where}: variables used but not declared: {sorted(used - declared)}; "
+            f"declared but not used: {sorted(declared - used)}"
+        )
+
+
+@cache
+def _compiled(body: str) -> jinja2.Template:
+    return _ENVIRONMENT.from_string(body)

@@ -1,0 +1,1 @@
+"""Entry points: read settings, build the pieces, run."""

@@ -1,0 +1,51 @@
+"""The batch job: a Delta table of inputs becomes a Delta table of completions."""
+
+from uuid import uuid4
+
+from pyspark.sql import SparkSession
+
+from chains.errors import JobError
+from jobs.pinning import pin_work
+from jobs.report import RunReport, Stopwatch
+from jobs.settings import Settings
+from jobs.source import open_source
+from jobs.targets import Target, is_dead
+from udfs import flow
+from udfs.delta import Table
+from udfs.ledger import Ledger
+from udfs.passes import Pass, Watch, unwatched
+
+
+def run_batch(spark: SparkSession, settings: Settings, watch: Watch = unwatched) -> RunReport:
+    """Answer every row of the source once and write the target.
+
+    Killed at any point and run again, it loses nothing and doubles nothing; answers that reached
+    the ledger are not asked for again. Raises JobError where `on_error: fail` finds a failed row;
+    the ledger has been written then, the target has not.
+    """
+    run_id, clock = uuid4().hex, Stopwatch()
+    with clock.step("pin"):
+        work = pin_work(settings)
+        source = open_source(spark, settings, work.chain)
+        target = Target.of(settings.target, settings.source.key)
+        target.check(spark)
+        ledger = Ledger(Table.named(settings.ledger.table))
+        ledger.open(spark)
+    with clock.step("complete"):
+        answered = flow.run(source.rows, work, ledger, run_id, watch)
+    if settings.on_error == "fail":
+        _refuse_failures(answered, run_id)
+    with clock.step("write"):
+        written = target.write(answered, run_id, source.ref)
+    report = RunReport.of(run_id, settings, work, source.ref, answered, written, clock)
+    answered.close()
+    return report
+
+
+def _refuse_failures(answered: Pass, run_id: str) -> None:
+    failed = answered.rows(run_id).where(is_dead()).groupBy("error.code").count().collect()
+    if failed:
+        raise JobError(
+            f"on_error is fail, and rows have no answer: {dict(failed)} by code; the target was "
+            "not written, the answers of the other rows are in the ledger"
+        )

@@ -1,0 +1,143 @@
+"""The `gristmill` command."""
+
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from pyspark.errors import PySparkException
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table as Grid
+
+from chains.errors import GristmillError, UsageError
+from jobs.settings import Settings, load_settings
+
+ERRORS = Console(stderr=True)
+OUTPUT = Console()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; return its exit code: 0 done, 1 failed, 2 wrong usage or settings."""
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(message)s",
+        handlers=[RichHandler(console=ERRORS, show_path=False, show_level=False)],
+    )
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    try:
+        commands.main(arguments, prog_name="gristmill", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return UsageError.exit_code
+    except GristmillError as error:
+        ERRORS.print(f"[bold red]{type(error).__name__}[/]:", end=" ")
+        ERRORS.print(str(error), markup=False, highlight=False)
+        return error.exit_code
+    except PySparkException as error:
+        ERRORS.print("[bold red]Spark:[/]", end=" ")
+        ERRORS.print("\n".join(str(error).splitlines()[:20]), markup=False, highlight=False)
+        return 1
+    except (click.Abort, KeyboardInterrupt):
+        ERRORS.print("stopped; the next run goes on from the ledger")
+        return 130
+    return 0
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="gristmill")
+def commands() -> None:
+    """LLM chains over Delta tables with Spark; never pay for the same completion twice."""
+
+
+def _job_options(command: Callable[..., None]) -> Callable[..., None]:
+    conf = click.argument("conf", type=click.Path(path_type=Path))
+    sets = click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set any key.")
+    as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+    return conf(sets(as_json(command)))
+
+
+@commands.command()
+@_job_options
+def batch(conf: Path, sets: tuple[str, ...], as_json: bool) -> None:
+    """Complete the rows of a Delta table into another one."""
+    from jobs.batch import run_batch
+    from jobs.console import watch_on
+
+    settings = load_settings(conf, sets)
+    spark = _session(settings)
+    report = run_batch(spark, settings, watch_on(ERRORS, spark.conf.get("spark.driver.host", "")))
+    _show(report.json(), _run_lines(report), as_json)
+
+
+@commands.command()
+@_job_options
+def plan(conf: Path, sets: tuple[str, ...], as_json: bool) -> None:
+    """Print what a batch run would do; spends nothing."""
+    from jobs.plan import run_plan
+
+    settings = load_settings(conf, sets)
+    report = run_plan(_session(settings), settings)
+    _show(report.json(), _plan_lines(report), as_json)
+
+
+@commands.command()
+def setup() -> None:
+    """Resolve the JVM packages and archive JVM classes, so that sessions start fast."""
+    from jobs.session import archive_classes
+    from jobs.settings import SparkSettings
+
+    archive_classes(SparkSettings(), Path(".gristmill/logs"))
+
+
+def _session(settings: Settings) -> Any:
+    """Pin what can be pinned without Spark, then start it."""
+    from jobs.pinning import pin_work
+    from jobs.session import open_session
+
+    pin_work(settings)
+    return open_session(settings.spark, settings.work_dir / "logs")
+
+
+def _show(as_object: str, lines: Mapping[str, str], as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(as_object + "\n")
+        return
+    grid = Grid(show_header=False, box=None)
+    for name, value in lines.items():
+        grid.add_row(name, value)
+    OUTPUT.print(grid)
+
+
+def _run_lines(report: Any) -> dict[str, str]:
+    errors = ", ".join(f"{rows} {code}" for code, rows in report.errors.items())
+    return {
+        "rows": f"{report.rows:,}, {report.skipped:,} skipped (empty)",
+        "prompts": f"{report.distinct:,} distinct, {report.hits:,} from the ledger, "
+        f"{report.completed:,} completed now",
+        "tokens": f"{report.tokens['input']:,} in, {report.tokens['output']:,} out",
+        "errors": errors or "none",
+        "written": f"{report.written:,} rows",
+        **_common_lines(report),
+        **report.tables,
+    }
+
+
+def _plan_lines(report: Any) -> dict[str, str]:
+    return {
+        "rows": f"{report.rows:,}, {report.skipped:,} skipped (empty), {report.errors:,} in error",
+        "prompts": f"{report.distinct:,} distinct, {report.hits:,} in the ledger, "
+        f"{report.misses:,} to ask",
+        "long": f"{report.long:,} rows in {report.parts:,} parts",
+        "tokens": f"{report.tokens['input']:,} in, at most {report.tokens['output']:,} out",
+        **_common_lines(report),
+    }
+
+
+def _common_lines(report: Any) -> dict[str, str]:
+    return {
+        "seconds": ", ".join(f"{step} {seconds:.1f}" for step, seconds in report.seconds.items()),
+        **report.versions,
+    }

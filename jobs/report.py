@@ -1,0 +1,98 @@
+"""What a run did, as numbers: for people as text, for programs as JSON."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from time import perf_counter
+
+from jobs.settings import Settings
+from jobs.targets import Written
+from udfs.passes import Pass, Work
+
+
+class Stopwatch:
+    """Seconds of named steps."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Add the time of the block to the step."""
+        begin = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + perf_counter() - begin, 3)
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """The numbers of one run.
+
+    `rows` are source rows; `distinct`, `hits` (of the ledger), `misses` and `completed` are
+    prompts; `errors` are rows among the dead letters, by code; `written` are rows committed to the
+    target; `tokens` are what this run paid for, as the model said.
+    """
+
+    run_id: str
+    rows: int
+    distinct: int
+    hits: int
+    misses: int
+    completed: int
+    skipped: int
+    errors: Mapping[str, int]
+    written: int
+    tokens: Mapping[str, int]
+    seconds: Mapping[str, float]
+    versions: Mapping[str, str]
+    tables: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        run_id: str,
+        settings: Settings,
+        work: Work,
+        source_ref: str,
+        answered: Pass,
+        written: Written,
+        clock: Stopwatch,
+    ) -> "RunReport":
+        """Gather what the steps of a run said."""
+        counts, paid = answered.counts, answered.paid
+        return cls(
+            run_id=run_id,
+            rows=counts.rows,
+            distinct=counts.distinct,
+            hits=counts.hits,
+            misses=counts.misses,
+            completed=paid.completed,
+            skipped=counts.skipped,
+            errors=written.errors,
+            written=written.target,
+            tokens={"input": paid.input_tokens, "output": paid.output_tokens},
+            seconds=clock.seconds,
+            versions=versions(work, source_ref),
+            tables={
+                "target": settings.target.table,
+                "errors": settings.target.table + "_errors",
+                "ledger": settings.ledger.table,
+            },
+        )
+
+    def json(self) -> str:
+        """Return one JSON object."""
+        return json.dumps(asdict(self))
+
+
+def versions(work: Work, source_ref: str) -> dict[str, str]:
+    """Return what a run is pinned to, name@version each."""
+    return {
+        "source": source_ref,
+        "chain": work.chain.ref,
+        "template": work.chain.template.ref,
+        "model": work.pinned.model.name,
+    }

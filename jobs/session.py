@@ -1,0 +1,109 @@
+"""The Spark session of a job: one that runs already, or one on this machine."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pyspark.sql import SparkSession
+
+from chains.errors import JobError
+from jobs import jvm
+from jobs.settings import SparkSettings
+
+
+def open_session(settings: SparkSettings, logs: Path) -> SparkSession:
+    """Return the active session, or make one.
+
+    On this machine (`local...`, not started by spark-submit) the session gets the JVM packages and
+    the settings of conf/spark; anywhere else only what the user set. What the JVM and the Python
+    workers print goes to `spark.log` in the folder `logs`.
+    """
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        return active
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    with jvm.spark_file("log4j2.properties") as log4j, _printing_to(logs / "spark.log") as log:
+        conf = _local_conf(settings, log4j) if _is_own(settings) else settings.conf
+        builder = SparkSession.builder.appName("gristmill")
+        if "PYSPARK_GATEWAY_PORT" not in os.environ:
+            builder = builder.master(settings.master)
+        try:
+            return builder.config(map=conf).getOrCreate()
+        except Exception as error:
+            raise JobError(f"Spark did not start: {error}\nits log: {log}") from error
+
+
+def archive_classes(settings: SparkSettings, logs: Path) -> None:
+    """Run a small Delta job once and archive the classes that it loaded; later starts map them."""
+    target = jvm.class_archive()
+    if target.is_file():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(f".{os.getpid()}")
+    options = {"spark.driver.extraJavaOptions": f"-XX:ArchiveClassesAtExit={partial}"}
+    spark = open_session(settings.model_copy(update={"conf": settings.conf | options}), logs)
+    _rehearse(spark, logs)
+    gateway: Any = spark.sparkContext._gateway
+    spark.stop()
+    gateway.shutdown()
+    gateway.proc.stdin.close()
+    gateway.proc.wait()
+    if partial.is_file():
+        partial.rename(target)
+
+
+def _rehearse(spark: SparkSession, logs: Path) -> None:
+    """Touch what every job touches: write, append, merge, history, join, Arrow."""
+    from udfs.delta import Commit, Table
+
+    table = Table(str(logs / "rehearsal"))
+    rows = spark.range(100).selectExpr("id", "cast(id as string) as text")
+    table.overwrite(rows, Commit("rehearsal", table.version(spark), "rehearsal"))
+    table.merge(rows, ["id"], Commit("rehearsal", table.version(spark), "rehearsal"))
+    table.read(spark).groupBy("text").count().join(rows, "text").toPandas()
+
+
+def _is_own(settings: SparkSettings) -> bool:
+    return settings.packages and settings.master.startswith("local") and not _submitted()
+
+
+def _submitted() -> bool:
+    return "PYSPARK_GATEWAY_PORT" in os.environ
+
+
+def _local_conf(settings: SparkSettings, log4j: Path) -> dict[str, Any]:
+    with jvm.spark_file("local.yml") as path:
+        defaults: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))
+    archive = jvm.class_archive()
+    options = [f"-Dlog4j2.configurationFile=file:{log4j}"]
+    if archive.is_file():
+        options += [f"-XX:SharedArchiveFile={archive}", "-Xshare:auto", "-Xlog:disable"]
+    options.append(str(settings.conf.get("spark.driver.extraJavaOptions", "")))
+    own = {
+        "spark.driver.extraClassPath": f"{jvm.jars()}/*",
+        "spark.driver.extraJavaOptions": " ".join(options),
+    }
+    return defaults | settings.conf | own
+
+
+@contextmanager
+def _printing_to(log: Path) -> Iterator[Path]:
+    """Let processes started meanwhile print to a file: the JVM, and through it the workers."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        yield log
+    finally:
+        for number, fd in zip((1, 2), kept, strict=True):
+            os.dup2(fd, number)
+            os.close(fd)
+        os.close(file)

@@ -1,0 +1,155 @@
+"""Settings of a job: a YAML file, checked; command line over environment over file over default."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from chains.base import OnLongInput
+from chains.errors import SettingsError
+from chains.models.endpoint import EndpointSettings
+
+ENVIRONMENT_PREFIX = "GRISTMILL_"
+CACHE_VARIABLE = "GRISTMILL_CACHE"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceSettings(_Section):
+    """The rows to complete; `columns` maps template variables to columns."""
+
+    table: str
+    key: tuple[str, ...] = Field(min_length=1)
+    columns: dict[str, str] = {}
+    version: int | None = None
+    duplicates: Literal["refuse", "last"] = "refuse"
+    order_by: str | None = None
+
+    @field_validator("key", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
+class TargetSettings(_Section):
+    """Where completions go; `keep` names source columns that go along."""
+
+    table: str
+    mode: Literal["append", "merge", "overwrite"] = "merge"
+    keep: tuple[str, ...] = ()
+
+
+class ChainSettings(_Section):
+    """What to ask, and whom; what is not set here is as the chain (or the logged model) has it."""
+
+    name: str
+    model: str = "extractive"
+    template: str | None = None
+    parameters: dict[str, Any] = {}
+    on_long_input: OnLongInput | None = None
+    max_input_chars: int | None = Field(None, ge=1)
+
+
+class LedgerSettings(_Section):
+    """Where answers are kept; with `reuse: false` every prompt is asked anew, and recorded."""
+
+    table: str
+    reuse: bool = True
+
+
+class SparkSettings(_Section):
+    """The session, where none runs; `packages: false` where the platform ships Delta."""
+
+    master: str = "local[*]"
+    packages: bool = True
+    conf: dict[str, Any] = {}
+
+
+class MlflowSettings(_Section):
+    """The tracking and registry store; default: sqlite in the work folder."""
+
+    tracking_uri: str | None = None
+
+
+class Settings(_Section):
+    """All that a job reads from its file; docs/settings.md explains every key."""
+
+    source: SourceSettings
+    target: TargetSettings
+    chain: ChainSettings
+    ledger: LedgerSettings
+    endpoints: dict[str, EndpointSettings] = {}
+    spark: SparkSettings = SparkSettings()
+    mlflow: MlflowSettings = MlflowSettings()
+    on_error: Literal["record", "fail"] = "record"
+    work_dir: Path = Path(".gristmill")
+
+    @property
+    def tracking_uri(self) -> str:
+        """The MLflow store: what is set, or sqlite in the work folder."""
+        return self.mlflow.tracking_uri or f"sqlite:///{self.work_dir.absolute() / 'mlflow.db'}"
+
+
+def load_settings(path: Path, assignments: Sequence[str] = ()) -> Settings:
+    """Read a job's file; lay the environment over it, and `KEY=VALUE` assignments over both.
+
+    Keys are dotted, values are YAML. In the environment `GRISTMILL_SOURCE__TABLE` is
+    `source.table`. Raises SettingsError that names the file and every wrong key.
+    """
+    given = _read(path)
+    for assignment in [*_environment(), *assignments]:
+        _assign(given, assignment)
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_told(path, it) for it in error.errors())) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        given = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: not YAML: {error}") from None
+    if not isinstance(given, dict):
+        raise SettingsError(f"{path}: expected keys and values, found {type(given).__name__}")
+    return given
+
+
+def _environment() -> list[str]:
+    names = sorted(it for it in os.environ if it.startswith(ENVIRONMENT_PREFIX))
+    return [
+        f"{name.removeprefix(ENVIRONMENT_PREFIX).lower().replace('__', '.')}={os.environ[name]}"
+        for name in names
+        if name != CACHE_VARIABLE
+    ]
+
+
+def _assign(settings: dict[str, Any], assignment: str) -> None:
+    key, equals, value = assignment.partition("=")
+    *sections, last = key.strip().split(".")
+    if not equals or not last:
+        raise SettingsError(f"--set {assignment!r}: expected KEY=VALUE")
+    for section in sections:
+        if not isinstance(settings.get(section), dict):
+            settings[section] = {}
+        settings = settings[section]
+    try:
+        settings[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        settings[last] = value
+
+
+def _told(path: Path, error: Mapping[str, Any]) -> str:
+    """Name file, key and what was found; an endpoint's value may be a secret, so it is not told."""
+    where = ".".join(map(str, error["loc"]))
+    found = "" if "endpoints" in error["loc"] else f" (found {error['input']!r:.80})"
+    said = {"extra_forbidden": "unknown key", "missing": "missing key"}
+    known = said.get(error["type"])
+    return f"{path}: {where}: {known}" if known else f"{path}: {where}: {error['msg']}{found}"

@@ -1,0 +1,117 @@
+"""The source of a batch: found, pinned to a version, its columns and keys checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from chains.base import Chain
+from chains.errors import SettingsError, TableError
+from jobs.settings import Settings, SourceSettings
+from udfs.completion import completion_type
+from udfs.delta import Table
+
+_KINDS: Mapping[str, tuple[type[T.DataType], ...]] = {
+    "string": (T.StringType,),
+    "integer": (T.IntegralType,),
+    "number": (T.NumericType,),
+    "boolean": (T.BooleanType,),
+    "any": (T.DataType,),
+}
+_TARGET_COLUMNS = {*completion_type(T.StringType()).fieldNames(), "source", "paid_by"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows of one version; `ref` is `table@version`, as rows carry it."""
+
+    rows: DataFrame
+    ref: str
+
+
+def variable_columns(settings: Settings, chain: Chain) -> dict[str, str]:
+    """Return the column of each template variable (by default the one of its name).
+
+    Raises SettingsError where source.columns names a variable that the template does not have.
+    """
+    unknown = sorted(settings.source.columns.keys() - chain.template.variables.keys())
+    if unknown:
+        raise SettingsError(
+            f"source.columns: template {chain.template.ref} has the variables "
+            f"{list(chain.template.variables)}, not {unknown}"
+        )
+    return {name: settings.source.columns.get(name, name) for name in chain.template.variables}
+
+
+def open_source(spark: SparkSession, settings: Settings, chain: Chain) -> Source:
+    """Pin the source table and check that the job's columns and keys are as it needs them.
+
+    Raises TableError that names table, column, what was expected and what was found.
+    """
+    table = Table.named(settings.source.table)
+    version = settings.source.version
+    if version is None:
+        version = table.version(spark)
+    rows = table.read(spark, version)
+    ref = f"{settings.source.table}@{version}"
+    _check_columns(ref, rows, settings, chain)
+    return Source(_one_a_key(ref, rows, settings.source), ref)
+
+
+def _check_columns(ref: str, rows: DataFrame, settings: Settings, chain: Chain) -> None:
+    for name, column in variable_columns(settings, chain).items():
+        expected = chain.template.variables[name]
+        found = _type_of(ref, rows, column)
+        if not isinstance(found, _KINDS[expected]) or isinstance(found, T.BinaryType):
+            raise TableError(
+                f"table {ref}, column {column!r}: variable {name!r} of template "
+                f"{chain.template.ref} expects {expected}, found {found.simpleString()}"
+            )
+    order_by = [settings.source.order_by] if settings.source.order_by else []
+    for column in [*settings.source.key, *settings.target.keep, *order_by]:
+        _type_of(ref, rows, column)
+    taken = _TARGET_COLUMNS.intersection((*settings.source.key, *settings.target.keep))
+    if taken:
+        raise TableError(
+            f"table {ref}: columns {sorted(taken)} are keys or kept, and the target has its own of "
+            "these names; rename them in a view of the source"
+        )
+
+
+def _type_of(ref: str, rows: DataFrame, column: str) -> T.DataType:
+    try:
+        return rows.select(F.col(column)).schema[0].dataType
+    except Exception:
+        raise TableError(f"table {ref}: no column {column!r}; it has {rows.columns}") from None
+
+
+def _one_a_key(ref: str, rows: DataFrame, source: SourceSettings) -> DataFrame:
+    """Return the rows with each key once; refuse duplicates unless the last of them is wanted."""
+    key = list(source.key)
+    if source.duplicates == "last":
+        if source.order_by is None:
+            raise SettingsError("source.order_by: source.duplicates=last needs the column to order")
+        newest = Window.partitionBy(*key).orderBy(F.desc(source.order_by), *_tie_break(rows))
+        rows = rows.withColumn("_rank", F.row_number().over(newest)).where("_rank = 1")
+        rows = rows.drop("_rank")
+    broken = _broken_keys(rows, key).limit(3).collect()
+    if broken:
+        found = "; ".join(f"{[it[k] for k in key]!r:.80} {it['_rows']} times" for it in broken)
+        raise TableError(
+            f"table {ref}, key {key}: expected each key once and not null, found {found}. Set "
+            "source.key to columns that name a row, or source.duplicates to last"
+        )
+    return rows
+
+
+def _broken_keys(rows: DataFrame, key: list[str]) -> DataFrame:
+    is_null = F.lit(False)
+    for column in key:
+        is_null = is_null | F.col(column).isNull()
+    return rows.groupBy(*key).agg(F.count("*").alias("_rows")).where((F.col("_rows") > 1) | is_null)
+
+
+def _tie_break(rows: DataFrame) -> list[Column]:
+    return [F.xxhash64(*rows.columns)]

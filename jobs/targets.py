@@ -1,0 +1,108 @@
+"""Where rows end: the target and its dead letters, each written in one commit at most."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from chains.errors import EmptyInput, TableError
+from jobs.settings import TargetSettings
+from udfs.delta import Commit, Table
+from udfs.passes import Pass
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target table and its dead-letter table `<target>_errors`.
+
+    `app` is the same for every run of a job. The target holds answers and skipped rows; a row
+    without an answer is a dead letter until a run answers it.
+    """
+
+    table: Table
+    mode: str
+    key: tuple[str, ...]
+    app: str
+
+    @classmethod
+    def of(cls, settings: TargetSettings, key: tuple[str, ...]) -> "Target":
+        """Return the target of a job's settings."""
+        return cls(Table.named(settings.table), settings.mode, key, app=f"target/{settings.table}")
+
+    @property
+    def errors(self) -> Table:
+        """The dead-letter table."""
+        return self.table.beside("_errors")
+
+    def check(self, spark: SparkSession) -> None:
+        """Raise TableError where a table of this name is there that a run did not write."""
+        if not self.table.exists(spark):
+            return
+        needed = {*self.key, "fingerprint", "error", "run_id"}
+        missing = sorted(needed - set(self.table.read(spark).columns))
+        if missing and self.mode != "overwrite":
+            raise TableError(
+                f"target.table {self.table.name!r}: expected a table that this job wrote; it has "
+                f"no columns {missing}. Choose another table, or target.mode overwrite"
+            )
+
+    def write(self, answered: Pass, run_id: str, source_ref: str) -> "Written":
+        """Write what changed. A run that finds the target as it should be commits nothing.
+
+        1. The target: readers see it whole. 2. The dead letters: a crash in between leaves rows in
+        both until the next run; the other order could leave them in neither.
+        """
+        spark = answered.spark
+        base = self.table.version(spark)
+        commit = Commit(self.app, base, run_id)
+        fresh = self._fresh(answered.questions, spark, base)
+        rows = answered.rows(run_id, fresh).withColumn("source", F.lit(source_ref))
+        written = self._write_answers(rows.where(~is_dead()).drop("raw"), commit)
+        dead = self._write_errors(rows.where(is_dead()), run_id)
+        return Written(written, dead)
+
+    def _fresh(self, questions: DataFrame, spark: SparkSession, base: int) -> DataFrame:
+        """Return the questions whose rows the target lacks, or has for another question."""
+        if base < 0 or self.mode == "overwrite":
+            return questions
+        there = self.table.read(spark, base).select(*self.key, "fingerprint").alias("there")
+        same = F.lit(True)
+        for column in self.key:
+            same = same & F.col(f"asked.{column}").eqNullSafe(F.col(f"there.{column}"))
+        if self.mode == "merge":
+            same = same & F.col("asked.fingerprint").eqNullSafe(F.col("there.fingerprint"))
+        return questions.alias("asked").join(there, same, "left_anti")
+
+    def _write_answers(self, rows: DataFrame, commit: Commit) -> int:
+        if self.mode == "overwrite":
+            return self.table.overwrite(rows, commit)
+        if commit.base >= 0 and rows.isEmpty():
+            return 0
+        if self.mode == "append":
+            return self.table.append(rows, commit)
+        return self.table.merge(rows, self.key, commit)
+
+    def _write_errors(self, dead: DataFrame, run_id: str) -> dict[str, int]:
+        """Replace the dead letters by those of now; every row that has no answer is among them."""
+        spark = dead.sparkSession
+        base = self.errors.version(spark)
+        if dead.isEmpty() and (base < 0 or self.errors.read(spark).isEmpty()):
+            return {}
+        rows = dead.withColumn("result", F.lit(None).cast("string"))
+        self.errors.overwrite(rows, Commit(self.app, base, run_id))
+        by_code = self.errors.read(spark).groupBy("error.code").count().collect()
+        return {row["code"]: row["count"] for row in by_code}
+
+
+@dataclass(frozen=True)
+class Written:
+    """Rows that a run committed to the target, and rows among the dead letters now, by code."""
+
+    target: int
+    errors: Mapping[str, int]
+
+
+def is_dead() -> Column:
+    """Return the condition that a row has neither an answer nor an empty input."""
+    return F.col("error").isNotNull() & (F.col("error.code") != EmptyInput.code)

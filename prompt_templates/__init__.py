@@ -1,0 +1,1 @@
+"""The prompt templates, as files `name@version.md`; a released version is never edited."""

@@ -1,0 +1,1 @@
+"""How a chain runs on executors. Knows Arrow and Spark, no tables by name."""

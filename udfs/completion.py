@@ -1,0 +1,156 @@
+"""A chain as Spark functions: a column, a SQL function, a DataFrame to DataFrame transform.
+
+The functions are iterator Arrow UDFs (the Arrow-native form of the iterator pandas UDF): values
+reach the template as they are in the table; pandas would make floats of an integer column that has
+one null. Used by themselves they ask for every row each time Spark evaluates them, without ledger
+and journal. The jobs (udfs/flow.py) put those around the same functions.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
+
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_type
+
+from chains.base import Chain
+from chains.models.base import ModelRef
+from udfs.arrow import Answering, Asking, Pinned
+from udfs.progress import Progress
+from udfs.schema import result_type
+
+ERROR_TYPE = T.StructType(
+    [
+        T.StructField("code", T.StringType()),
+        T.StructField("message", T.StringType()),
+        T.StructField("retryable", T.BooleanType()),
+    ]
+)
+QUESTION_TYPE = T.StructType(
+    [
+        T.StructField("fingerprint", T.StringType()),
+        T.StructField("error", ERROR_TYPE),
+        T.StructField("parts", T.ArrayType(T.StringType())),
+        T.StructField("input_tokens", T.LongType()),
+    ]
+)
+
+
+def completion_type(result: T.DataType) -> T.StructType:
+    """Return the completion struct of docs/architecture.md with the given type of result."""
+    return T.StructType(
+        [
+            T.StructField("result", result),
+            T.StructField("error", ERROR_TYPE),
+            T.StructField("finish_reason", T.StringType()),
+            T.StructField("input_tokens", T.LongType()),
+            T.StructField("output_tokens", T.LongType()),
+            T.StructField("latency_ms", T.DoubleType()),
+            T.StructField("cached", T.BooleanType()),
+            T.StructField("chain", T.StringType()),
+            T.StructField("template", T.StringType()),
+            T.StructField("model", T.StringType()),
+            T.StructField("fingerprint", T.StringType()),
+            T.StructField("run_id", T.StringType()),
+            T.StructField("completed_at", T.TimestampType()),
+            T.StructField("flags", T.ArrayType(T.StringType())),
+            T.StructField("raw", T.StringType()),
+        ]
+    )
+
+
+def pin(chain: Chain, model: ModelRef) -> Pinned:
+    """Pair a chain with a resolved model."""
+    return Pinned(chain.spec(), model)
+
+
+def question_udf(pinned: Pinned, count_tokens: bool = False) -> Callable[[Column], Column]:
+    """Return the function from a struct of variables to its question: fingerprint or error.
+
+    Asks no model. `count_tokens` adds the prompt's tokens by the model's own tokenizer.
+    """
+    asking = Asking(pinned, _arrow_type(QUESTION_TYPE), count_tokens)
+
+    def ask(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
+        return asking(batches)
+
+    return _arrow_udf(ask, QUESTION_TYPE)
+
+
+def completion_udf(
+    pinned: Pinned, run_id: str | None = None, progress: Progress | None = None, typed: bool = True
+) -> Callable[[Column], Column]:
+    """Return the function from a struct of variables to the completion struct.
+
+    With `typed` the result has the type of the response schema, otherwise it is its text, as the
+    ledger keeps it. Not deterministic, so that Spark neither merges nor repeats it.
+    """
+    kind = completion_type(result_type(pinned.chain.response_schema) if typed else T.StringType())
+    answering = Answering(pinned, _arrow_type(kind), run_id, progress, typed)
+
+    def complete(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
+        return answering(batches)
+
+    return _arrow_udf(complete, kind)
+
+
+def complete(
+    chain: Chain, model: ModelRef, columns: Mapping[str, str] | None = None
+) -> Callable[[DataFrame], DataFrame]:
+    """Return a transform that adds the column `completion`: `df.transform(complete(chain, model))`.
+
+    `columns` maps template variables to columns; a variable is its own column by default. Every
+    evaluation asks the model again: there is no ledger here.
+    """
+    function = completion_udf(pin(chain, model))
+
+    def transform(rows: DataFrame) -> DataFrame:
+        return rows.withColumn("completion", function(variables_struct(chain, columns or {})))
+
+    return transform
+
+
+def register(spark: SparkSession, chain: Chain, model: ModelRef, name: str | None = None) -> None:
+    """Make a chain a SQL function of its template's variables, in their order.
+
+    `SELECT summarize(body).result FROM reports`. Every evaluation asks the model again.
+    """
+    names = list(chain.template.variables)
+    pinned = pin(chain, model)
+    kind = completion_type(result_type(pinned.chain.response_schema))
+    answering = Answering(pinned, _arrow_type(kind), None, None, typed=True)
+
+    def complete_one(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
+        return answering(pa.StructArray.from_arrays([it], names) for it in batches)
+
+    def complete_many(batches: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
+        return answering(pa.StructArray.from_arrays(list(it), names) for it in batches)
+
+    function = complete_one if len(names) == 1 else complete_many
+    spark.udf.register(name or chain.name, cast(Any, _arrow_udf(function, kind)))
+
+
+def variables_struct(chain: Chain, columns: Mapping[str, str]) -> Column:
+    """Return the struct that the functions take.
+
+    Strings arrive valid (bytes that are not UTF-8 become U+FFFD) and at most one character above
+    the chain's limit, so that no giant cell ever reaches Python.
+    """
+    fields = []
+    for name, kind in chain.template.variables.items():
+        value = F.col(columns.get(name, name))
+        if kind == "string":
+            value = F.make_valid_utf8(F.left(value, F.lit(chain.max_input_chars + 1)))
+        fields.append(value.alias(name))
+    return F.struct(*fields)
+
+
+def _arrow_type(kind: T.DataType) -> pa.DataType:
+    return to_arrow_type(kind, timezone="UTC")
+
+
+def _arrow_udf(function: Callable[..., Any], kind: T.DataType) -> Callable[..., Column]:
+    udf = F.arrow_udf(function, kind)  # type: ignore[attr-defined]
+    return cast(Callable[..., Column], udf.asNondeterministic())

@@ -1,0 +1,194 @@
+"""A Delta table by name or by path: look at it, read it at a version, commit to it once."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from delta.tables import DeltaTable
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from chains.errors import JobError, TableError
+
+_USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+_ROW_METRICS = ("numOutputRows", "numTargetRowsInserted", "numTargetRowsUpdated")
+_TXN_APP_ID = "spark.databricks.delta.write.txnAppId"
+_TXN_VERSION = "spark.databricks.delta.write.txnVersion"
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What makes a commit happen once: of all commits computed on one version, one lands.
+
+    `app` names the writer (the same for every run of a job), `base` is the table's version that
+    the rows were computed on (-1 before the first), `run_id` is written into the table's history.
+    """
+
+    app: str
+    base: int
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Delta table: a catalog name of up to three levels, or a path (anything with a slash)."""
+
+    name: str
+
+    @classmethod
+    def named(cls, name: str) -> "Table":
+        """Return the table of a setting: a path without a scheme is taken from this folder."""
+        local = "/" in name and "://" not in name
+        return cls(str(Path(name).absolute()) if local else name)
+
+    @property
+    def is_path(self) -> bool:
+        """Whether the name is a path."""
+        return "/" in self.name
+
+    @property
+    def relation(self) -> str:
+        """The quoted name for SQL and `spark.table`."""
+        if self.is_path:
+            return f"delta.{_quoted(self.name)}"
+        return ".".join(_quoted(part.strip("`")) for part in self.name.split("."))
+
+    def beside(self, suffix: str) -> "Table":
+        """Return the table whose name is this one's with a suffix."""
+        return Table(self.name.rstrip("/") + suffix)
+
+    def exists(self, spark: SparkSession) -> bool:
+        """Whether there is a Delta table of this name."""
+        if self.is_path:
+            return bool(DeltaTable.isDeltaTable(spark, self.name))
+        return spark.catalog.tableExists(self.relation)
+
+    def version(self, spark: SparkSession) -> int:
+        """Return the newest version, -1 where there is no table."""
+        if not self.exists(spark):
+            return -1
+        newest = self._delta(spark).history(1).select("version").first()
+        assert newest is not None
+        return int(newest["version"])
+
+    def location(self, spark: SparkSession) -> str:
+        """Return the folder that holds the table."""
+        detail = self._delta(spark).detail().select("location").first()
+        assert detail is not None
+        return str(detail["location"])
+
+    def read(self, spark: SparkSession, version: int | None = None) -> DataFrame:
+        """Return the rows, of one version where it is given.
+
+        Raises TableError where there is no such Delta table or version.
+        """
+        if not self.exists(spark):
+            raise TableError(f"table {self.name!r}: expected a Delta table, found none")
+        reader = spark.read.format("delta")
+        if version is not None:
+            reader = reader.option("versionAsOf", version)
+        try:
+            return reader.load(self.name) if self.is_path else reader.table(self.relation)
+        except AnalysisException as error:
+            reason = error.getCondition() or type(error).__name__
+            raise TableError(f"table {self.name!r} at version {version}: {reason}") from error
+
+    def properties(self, spark: SparkSession) -> dict[str, str]:
+        """Return the table's properties."""
+        detail = self._delta(spark).detail().select("properties").first()
+        assert detail is not None
+        return dict(detail["properties"])
+
+    def append_once(self, rows: DataFrame, name: str) -> None:
+        """Add rows in a commit that lands once for each name, however often it is tried."""
+        once = {_TXN_APP_ID: f"gristmill/{name}", _TXN_VERSION: "0"}
+        with _session_conf(rows.sparkSession, once):
+            self._save(rows, "append", {})
+
+    def append(self, rows: DataFrame, commit: Commit) -> int:
+        """Add rows, creating the table where there is none; return how many were committed."""
+        return self._write(rows, "append", commit, {"mergeSchema": "true"})
+
+    def overwrite(self, rows: DataFrame, commit: Commit) -> int:
+        """Replace all rows and the schema; return how many were committed."""
+        return self._write(rows, "overwrite", commit, {"overwriteSchema": "true"})
+
+    def merge(self, rows: DataFrame, key: Sequence[str], commit: Commit) -> int:
+        """Replace the rows of the same key, add the others; return how many were committed.
+
+        `rows` must give the same values when read twice: Delta does so.
+        """
+        if commit.base < 0:
+            return self.append(rows, commit)
+        spark = rows.sparkSession
+        same_key = " AND ".join(f"old.{_quoted(k)} <=> new.{_quoted(k)}" for k in key)
+        with _session_conf(spark, self._once(commit)):
+            (
+                self._delta(spark)
+                .alias("old")
+                .merge(rows.alias("new"), same_key)
+                .withSchemaEvolution()
+                .whenMatchedUpdateAll()
+                .whenNotMatchedInsertAll()
+                .execute()
+            )
+        return self._landed(spark, commit)
+
+    def _write(self, rows: DataFrame, mode: str, commit: Commit, options: dict[str, str]) -> int:
+        with _session_conf(rows.sparkSession, self._once(commit)):
+            self._save(rows, mode, options)
+        return self._landed(rows.sparkSession, commit)
+
+    def _save(self, rows: DataFrame, mode: str, options: dict[str, str]) -> None:
+        writer = rows.write.format("delta").mode(mode).options(**options)
+        if self.is_path:
+            writer.save(self.name)
+        else:
+            writer.saveAsTable(self.relation)
+
+    def _once(self, commit: Commit) -> dict[str, str]:
+        """Session settings that make Delta refuse a second commit computed on the same version."""
+        return {
+            _TXN_APP_ID: f"gristmill/{commit.app}",
+            _TXN_VERSION: str(commit.base + 1),
+            _USER_METADATA: json.dumps({"gristmill_run_id": commit.run_id}),
+        }
+
+    def _landed(self, spark: SparkSession, commit: Commit) -> int:
+        """Return the rows of a commit; raise where Delta skipped it, which it does silently."""
+        since = self._delta(spark).history(max(self.version(spark) - commit.base, 1))
+        mine = since.where(F.col("userMetadata").contains(commit.run_id)).first()
+        if mine is None:
+            raise JobError(
+                f"table {self.name!r}: another run committed since version {commit.base}; nothing "
+                "of this run was written here. Run the job again: its answers are in the ledger"
+            )
+        return sum(int(mine["operationMetrics"].get(name, 0)) for name in _ROW_METRICS)
+
+    def _delta(self, spark: SparkSession) -> Any:
+        if self.is_path:
+            return DeltaTable.forPath(spark, self.name)
+        return DeltaTable.forName(spark, self.relation)
+
+
+def _quoted(identifier: str) -> str:
+    return "`" + identifier.replace("`", "``") + "`"
+
+
+@contextmanager
+def _session_conf(spark: SparkSession, settings: dict[str, str]) -> Iterator[None]:
+    before: dict[str, str | None] = {key: spark.conf.get(key, None) for key in settings}
+    try:
+        for key, value in settings.items():
+            spark.conf.set(key, value)
+        yield
+    finally:
+        for key, earlier in before.items():
+            if earlier is None:
+                spark.conf.unset(key)
+            else:
+                spark.conf.set(key, earlier)

@@ -1,0 +1,83 @@
+"""The one flow: rows to questions, misses to the model once, answers back to every row.
+
+    source ─ render ─┬─ distinct fingerprints ─ anti-join ledger ─ misses ─ model ─ journal ─ ledger
+                     └──────────────────────── join ledger ────────────────────────────── rows
+
+A batch, a refresh and a micro-batch are this between different ends. It is made of passes
+(udfs/passes.py): inputs longer than the model's window are asked by their parts first, the parts
+as rows of their own, so that every call has its fingerprint and its place in the ledger.
+"""
+
+from dataclasses import replace
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from chains.answering import MAX_ROUNDS, PART_SEPARATOR
+from udfs.ledger import Ledger
+from udfs.passes import PART_ERROR, Paid, Pass, Watch, Work, unwatched, variable
+
+_PART = "_part"
+
+
+def plan(source: DataFrame, work: Work, ledger: Ledger) -> Pass:
+    """Return the pass that a run would begin with, tokens counted; spends nothing. Close it."""
+    return Pass(work.prepare(source), work, ledger, count_tokens=True)
+
+
+def run(
+    source: DataFrame, work: Work, ledger: Ledger, run_id: str, watch: Watch = unwatched
+) -> Pass:
+    """Ask for all misses of the source; return the pass that has its rows. Close it.
+
+    `source` must give the same rows whenever it is read, and each key once.
+    """
+    return _run(work.prepare(source), work, ledger, run_id, watch)
+
+
+def _run(rows: DataFrame, work: Work, ledger: Ledger, run_id: str, watch: Watch) -> Pass:
+    paid = Paid()
+    for rounds in range(MAX_ROUNDS + 1):
+        current = Pass(rows, work, ledger, last=rounds == MAX_ROUNDS)
+        if not current.counts.long:
+            break
+        of_parts = replace(work, key=(*work.key, _PART), keep=())
+        parts = _run(_parts(current), of_parts, ledger, run_id, watch)
+        rows = _shortened(rows, work, parts.rows(run_id, typed=False))
+        paid += parts.paid
+        parts.close()
+        current.close()
+    current.complete(run_id, watch)
+    current.paid += paid
+    return current
+
+
+def _parts(current: Pass) -> DataFrame:
+    """Return a prepared row for each part of each long input."""
+    cut = variable(str(current.work.chain.long_variable))
+    key = list(current.work.key)
+    long = current.questions.where("_parts is not null")
+    parts = long.select(*key, F.posexplode("_parts").alias(_PART, "_text"))
+    return current.source.drop(cut).join(parts, key).withColumnRenamed("_text", cut)
+
+
+def _shortened(rows: DataFrame, work: Work, answered: DataFrame) -> DataFrame:
+    """Return the rows with each long input replaced by its parts' answers, or their first error.
+
+    The answers are held by the executors: the journal that they may come from is dropped.
+    """
+    cut = variable(str(work.chain.long_variable))
+    in_order = F.transform(
+        F.array_sort(F.collect_list(F.struct(_PART, "result"))), lambda part: part["result"]
+    )
+    stand_in = answered.groupBy(*work.key).agg(
+        F.array_join(in_order, PART_SEPARATOR).alias("_text"),
+        F.expr(f"min_by(error, {_PART}) FILTER (WHERE error IS NOT NULL)").alias("_failed"),
+    )
+    joined = rows.join(stand_in.localCheckpoint(), list(work.key), "left")
+    earlier = F.col(PART_ERROR) if PART_ERROR in rows.columns else F.lit(None)
+    return (
+        joined.withColumn(cut, F.coalesce("_text", cut))
+        .withColumn(PART_ERROR, F.coalesce("_failed", earlier))
+        .drop("_text", "_failed")
+    )

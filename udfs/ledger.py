@@ -1,0 +1,113 @@
+"""Every completion ever paid for, by fingerprint: a Delta table."""
+
+from dataclasses import dataclass
+
+from delta.tables import DeltaTable
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from chains.errors import TableError
+from udfs.completion import completion_type
+from udfs.delta import Table
+from udfs.journal import Journal
+
+FORMAT = "1"
+_FORMAT_KEY = "gristmill.format"
+
+
+def ledger_type() -> T.StructType:
+    """Return the ledger's columns: the completion struct with its result as text, and who paid.
+
+    `paid_by` is the key of the source row whose call it was, as JSON.
+    """
+    kept = [f for f in completion_type(T.StringType()).fields if f.name != "cached"]
+    return T.StructType([*kept, T.StructField("paid_by", T.StringType())])
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The ledger table and the journals on their way to it.
+
+    Kept: answers, and errors that asking again would not change. Not kept: rows that were not
+    asked, and errors that may pass. A fingerprint may stand here more than once (two runs at the
+    same time, or `ledger.reuse: false`); the newest success counts.
+    """
+
+    table: Table
+
+    def open(self, spark: SparkSession) -> None:
+        """Create the table where there is none, and take in what dead runs left in the journal.
+
+        Raises TableError where the table is not a ledger of this format.
+        """
+        if not self.table.exists(spark):
+            self._create(spark)
+        self._check_format(spark)
+        journal = self.journal(spark)
+        for name in journal.whole(spark):
+            self.take(spark, name)
+            journal.drop_old(spark, name)
+
+    def journal(self, spark: SparkSession) -> Journal:
+        """Return the journals beside the ledger's data: same storage, same permissions."""
+        return Journal(f"{self.table.location(spark)}/_journal")
+
+    def take(self, spark: SparkSession, name: str) -> None:
+        """Copy a journal's lasting answers into the ledger, in one commit.
+
+        Safe to repeat and to race: Delta lands the commit of a journal once.
+        """
+        lasting = self.journal(spark).read(spark, name).where(~retryable()).drop("cached")
+        self.table.append_once(lasting, f"journal/{name}")
+
+    def known(self, spark: SparkSession, asked: DataFrame) -> DataFrame:
+        """Return those fingerprints of `asked` that are answered, each once."""
+        if not self.table.exists(spark):
+            return spark.createDataFrame([], "fingerprint string")
+        return self._rows(spark, asked).select("fingerprint").distinct()
+
+    def answers(self, spark: SparkSession, asked: DataFrame) -> DataFrame:
+        """Return what is answered of `asked`; `newest` makes it one row a fingerprint."""
+        if not self.table.exists(spark):
+            return spark.createDataFrame([], ledger_type())
+        return self._rows(spark, asked)
+
+    def _rows(self, spark: SparkSession, asked: DataFrame) -> DataFrame:
+        wanted = asked.select("fingerprint").where("fingerprint is not null").distinct()
+        return self.table.read(spark).join(wanted, "fingerprint", "left_semi")
+
+    def _create(self, spark: SparkSession) -> None:
+        builder = DeltaTable.createIfNotExists(spark)
+        named = (
+            builder.location(self.table.name)
+            if self.table.is_path
+            else builder.tableName(self.table.relation)
+        )
+        (
+            named.addColumns(ledger_type())
+            .clusterBy("fingerprint")
+            .property(_FORMAT_KEY, FORMAT)
+            .property("delta.dataSkippingStatsColumns", "fingerprint,completed_at")
+            .execute()
+        )
+
+    def _check_format(self, spark: SparkSession) -> None:
+        found = self.table.properties(spark).get(_FORMAT_KEY)
+        if found != FORMAT:
+            raise TableError(
+                f"ledger.table {self.table.name!r}: expected a ledger of format {FORMAT}, found "
+                + ("a table that is no ledger" if found is None else f"format {found}")
+            )
+
+
+def newest(answers: DataFrame) -> DataFrame:
+    """Return one row a fingerprint: a success before an error, the newest of them."""
+    rank = F.struct(F.col("error").isNull(), F.col("completed_at"), F.col("run_id"))
+    row = F.max_by(F.struct(*answers.columns), rank)
+    return answers.groupBy("fingerprint").agg(row.alias("row")).select("row.*")
+
+
+def retryable() -> Column:
+    """Return the condition that a row's error may pass."""
+    return F.coalesce(F.col("error.retryable"), F.lit(False))

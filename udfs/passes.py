@@ -1,0 +1,341 @@
+"""One pass of the flow: what rows ask, what the ledger knows, the misses, and what rows get."""
+
+import math
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+from uuid import uuid4
+
+from pyspark import StorageLevel
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from chains.answering import too_many_rounds
+from chains.base import Chain
+from chains.errors import CompletionError, EmptyInput, Pending
+from udfs.arrow import Pinned
+from udfs.completion import (
+    ERROR_TYPE,
+    completion_type,
+    completion_udf,
+    question_udf,
+    variables_struct,
+)
+from udfs.ledger import Ledger, newest, retryable
+from udfs.progress import Progress
+from udfs.schema import result_type
+
+ROWS_PER_TASK = 256
+LEAST_ROWS_PER_TASK = 8
+TASKS_PER_CORE = 32
+LENGTH_CLASSES = 8
+PART_ERROR = "_part_error"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What to do with each source row: `key` names it, `columns` feeds the chain's variables.
+
+    `keep` are further source columns that go to the target. `reuse` is whether the ledger answers.
+    """
+
+    pinned: Pinned
+    key: tuple[str, ...]
+    columns: Mapping[str, str]
+    keep: tuple[str, ...] = ()
+    reuse: bool = True
+
+    @cached_property
+    def chain(self) -> Chain:
+        """The chain itself, for the driver."""
+        return Chain.from_spec(self.pinned.chain)
+
+    def prepare(self, source: DataFrame) -> DataFrame:
+        """Return key, kept columns, and a column for each variable (see `variable`)."""
+        values = [
+            F.col(self.columns.get(name, name)).alias(variable(name))
+            for name in self.chain.template.variables
+        ]
+        return source.select(*self.key, *self.keep, *values)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows and prompts before the model is asked; `input_tokens` of the misses, where counted.
+
+    `long` rows are asked in `parts` first; what they ask after that is not known before.
+    """
+
+    rows: int
+    skipped: int
+    failed: int
+    long: int
+    parts: int
+    distinct: int
+    hits: int
+    misses: int
+    input_tokens: int | None
+
+
+@dataclass(frozen=True)
+class Paid:
+    """What calls gave: prompts answered, tokens as the model said, errors by code."""
+
+    completed: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
+
+    def __add__(self, other: "Paid") -> "Paid":
+        codes = sorted(self.errors.keys() | other.errors.keys())
+        return Paid(
+            self.completed + other.completed,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            {code: self.errors.get(code, 0) + other.errors.get(code, 0) for code in codes},
+        )
+
+
+Watch = Callable[[int], AbstractContextManager[Progress | None]]
+
+
+def unwatched(prompts: int) -> AbstractContextManager[Progress | None]:
+    """Watch nothing: what `Pass.complete` calls with the number of prompts that it asks."""
+    return nullcontext()
+
+
+class Pass:
+    """One pass over prepared rows (`Work.prepare`); holds persisted frames until it is closed.
+
+    `questions` has a row for each source row (key, kept columns, fingerprint or error), `prompts`
+    a row for each distinct fingerprint (the key of the row that pays for it, and whether the
+    ledger knows it). No text of a document stays in them. In the `last` round an input that is
+    still too long becomes an error.
+    """
+
+    def __init__(
+        self,
+        source: DataFrame,
+        work: Work,
+        ledger: Ledger,
+        *,
+        last: bool = False,
+        count_tokens: bool = False,
+    ) -> None:
+        self.source, self.work, self.ledger = source, work, ledger
+        self.spark: SparkSession = source.sparkSession
+        self.paid = Paid()
+        self._journals: list[str] = []
+        self.questions = self._ask(last, count_tokens).persist(StorageLevel.MEMORY_AND_DISK)
+        self.prompts = self._distinct().persist(StorageLevel.MEMORY_AND_DISK)
+
+    @cached_property
+    def counts(self) -> Counts:
+        """What a run would do. Renders every row; asks no model."""
+        skipped = F.col("error.code") == EmptyInput.code
+        rows = self.questions.agg(
+            F.count("*").alias("rows"),
+            F.count_if(skipped).alias("skipped"),
+            F.count_if(F.col("error").isNotNull() & ~skipped).alias("failed"),
+            F.count("_parts").alias("long"),
+            F.coalesce(F.sum(F.size("_parts")), F.lit(0)).alias("parts"),
+        ).first()
+        prompts = self.prompts.agg(
+            F.count("*").alias("distinct"),
+            F.count_if("known").alias("hits"),
+            F.count_if(~F.col("known")).alias("misses"),
+            F.sum(F.when(~F.col("known"), F.col("input_tokens"))).alias("input_tokens"),
+        ).first()
+        assert rows is not None
+        assert prompts is not None
+        return Counts(**rows.asDict(), **prompts.asDict())
+
+    def complete(self, run_id: str, watch: Watch = unwatched) -> None:
+        """Ask the model for the misses, each once: into the journal, then into the ledger."""
+        if self.counts.misses == 0:
+            return
+        journal, name = self.ledger.journal(self.spark), f"{run_id}-{uuid4().hex[:8]}"
+        with watch(self.counts.misses) as progress:
+            journal.write(name, self._completed(run_id, progress))
+        self._journals.append(name)
+        self.paid += _paid(journal.read(self.spark, name))
+        self.ledger.take(self.spark, name)
+
+    def rows(
+        self, run_id: str, questions: DataFrame | None = None, typed: bool = True
+    ) -> DataFrame:
+        """Return key, kept columns and completion columns for the questions (default: all).
+
+        Every question has exactly one row. With `typed`, `result` has the type of the response
+        schema, otherwise it is text.
+        """
+        asked = self.questions if questions is None else questions
+        of_row = [*self.work.key, *self.work.keep]
+        joined = asked.select(*of_row, "fingerprint", F.col("error").alias("_unasked")).join(
+            self._answers(asked), "fingerprint", "left"
+        )
+        return joined.select(*of_row, *self._completion(run_id, typed))
+
+    def close(self) -> None:
+        """Give back what was persisted; forget the journals, which the ledger has taken."""
+        for name in self._journals:
+            self.ledger.journal(self.spark).drop(self.spark, name)
+        self.prompts.unpersist()
+        self.questions.unpersist()
+
+    # -- questions
+
+    def _ask(self, last: bool, count_tokens: bool) -> DataFrame:
+        ask = question_udf(self.work.pinned, count_tokens)
+        chain, of_row = self.work.chain, [*self.work.key, *self.work.keep]
+        asked = self.source.select(
+            *of_row,
+            _length(chain).alias("_length"),
+            _part_error(self.source).alias("part_error"),
+            ask(_variables(chain)).alias("question"),
+        )
+        asks = F.col("part_error").isNull()
+        parts = F.when(asks, F.col("question.parts"))
+        too_long = F.when(parts.isNotNull() & F.lit(last), _error(too_many_rounds()))
+        return asked.select(
+            *of_row,
+            "_length",
+            F.when(asks, F.col("question.fingerprint")).alias("fingerprint"),
+            F.coalesce("part_error", "question.error", too_long).alias("error"),
+            F.when(~F.lit(last), parts).alias("_parts"),
+            F.col("question.input_tokens").alias("input_tokens"),
+        )
+
+    def _distinct(self) -> DataFrame:
+        asked = self.questions.where("fingerprint is not null")
+        prompts = asked.groupBy("fingerprint").agg(
+            F.min(F.struct(*self.work.key)).alias("payer"),
+            F.first("_length").alias("_length"),
+            F.first("input_tokens").alias("input_tokens"),
+        )
+        if not self.work.reuse:
+            return prompts.withColumn("known", F.lit(False))
+        known = self.ledger.known(self.spark, asked).withColumn("known", F.lit(True))
+        joined = prompts.join(known, "fingerprint", "left")
+        return joined.withColumn("known", F.coalesce("known", F.lit(False)))
+
+    # -- misses
+
+    def _completed(self, run_id: str, progress: Progress | None) -> DataFrame:
+        answer = completion_udf(self.work.pinned, run_id, progress, typed=False)
+        completed = self._misses().select(
+            answer(_variables(self.work.chain)).alias("completion"),
+            _key_json(self.work.key).alias("paid_by"),
+        )
+        return completed.select("completion.*", "paid_by")
+
+    def _misses(self) -> DataFrame:
+        """Return the source rows that pay, laid out in tasks of alike lengths, longest first."""
+        tasks = self._tasks()
+        classes = min(LENGTH_CLASSES, tasks)
+        width = tasks // classes
+        payers = self.prompts.where(~F.col("known")).select("payer.*", "_length")
+        laid_out = payers.withColumn("_task", _task(payers, classes, width))
+        rows = self.source.join(laid_out, list(self.work.key))
+        in_tasks = rows.repartitionById(classes * width, F.col("_task"))
+        return in_tasks.sortWithinPartitions(F.desc("_length"))
+
+    def _tasks(self) -> int:
+        cores, misses = self.spark.sparkContext.defaultParallelism, self.counts.misses
+        wanted = max(
+            math.ceil(misses / ROWS_PER_TASK),
+            min(4 * cores, math.ceil(misses / LEAST_ROWS_PER_TASK)),
+        )
+        return min(wanted, TASKS_PER_CORE * cores)
+
+    # -- rows
+
+    def _answers(self, asked: DataFrame) -> DataFrame:
+        found = self.ledger.answers(self.spark, asked)
+        for name in self._journals:
+            journal = self.ledger.journal(self.spark).read(self.spark, name)
+            found = found.unionByName(journal.where(retryable()).drop("cached"))
+        return newest(found)
+
+    def _completion(self, run_id: str, typed: bool) -> list[Column]:
+        """Return the completion's columns for a question joined with its answer, if it has one."""
+        pinned, chain = self.work.pinned, self.work.chain
+        ours = (F.col("run_id") == run_id) & (F.col("paid_by") == _key_json(self.work.key))
+        answered = F.col("run_id").isNotNull()
+        kind = result_type(pinned.chain.response_schema) if typed else T.StringType()
+        not_asked = F.when(~answered, _error(Pending("not asked in this run")))
+        given = {
+            "error": F.coalesce("_unasked", "error", not_asked),
+            "cached": answered & ~ours,
+            "chain": F.coalesce("chain", F.lit(chain.ref)),
+            "template": F.coalesce("template", F.lit(chain.template.ref)),
+            "model": F.coalesce("model", F.lit(pinned.model.name)),
+            "run_id": F.coalesce("run_id", F.lit(run_id)),
+            "completed_at": F.coalesce("completed_at", F.current_timestamp()),
+            "flags": F.coalesce("flags", F.array().cast("array<string>")),
+        }
+        if not isinstance(kind, T.StringType):
+            given["result"] = F.from_json("result", kind.simpleString())
+        names = completion_type(kind).fieldNames()
+        return [given.get(name, F.col(name)).alias(name) for name in names]
+
+
+def variable(name: str) -> str:
+    """Return the column of a template variable in prepared rows."""
+    return f"_variable_{name}"
+
+
+def _variables(chain: Chain) -> Column:
+    return variables_struct(chain, {name: variable(name) for name in chain.template.variables})
+
+
+def _length(chain: Chain) -> Column:
+    texts = [name for name, kind in chain.template.variables.items() if kind == "string"]
+    return sum((F.coalesce(F.length(variable(it)), F.lit(0)) for it in texts), F.lit(0))
+
+
+def _part_error(source: DataFrame) -> Column:
+    return F.col(PART_ERROR) if PART_ERROR in source.columns else F.lit(None).cast(ERROR_TYPE)
+
+
+def _error(error: CompletionError) -> Column:
+    return F.struct(
+        F.lit(error.code).alias("code"),
+        F.lit(error.told).alias("message"),
+        F.lit(error.retryable).alias("retryable"),
+    )
+
+
+def _key_json(key: tuple[str, ...]) -> Column:
+    return F.to_json(F.struct(*key))
+
+
+def _task(payers: DataFrame, classes: int, width: int) -> Column:
+    """Return a row's task: classes of alike lengths, longest first, each `width` tasks wide.
+
+    Rows as long as several bounds are spread over all the classes between them, so that equal
+    lengths still use every task.
+    """
+    length, hashed = F.col("_length"), F.xxhash64(*payers.columns)
+    shares = [i / classes for i in range(1, classes)]
+    bounds = payers.approxQuantile("_length", shares, 0.01) if shares else []
+    first = sum(((length < bound).cast("int") for bound in bounds), F.lit(0))
+    last = sum(((length <= bound).cast("int") for bound in bounds), F.lit(0))
+    in_class = first + F.pmod(hashed, last - first + 1)
+    return (in_class * width + F.pmod(F.xxhash64(hashed), F.lit(width))).cast("int")
+
+
+def _paid(answers: DataFrame) -> Paid:
+    by_code = answers.groupBy(F.col("error.code").alias("code")).agg(
+        F.count("*").alias("rows"),
+        F.coalesce(F.sum("input_tokens"), F.lit(0)).alias("input_tokens"),
+        F.coalesce(F.sum("output_tokens"), F.lit(0)).alias("output_tokens"),
+    )
+    total = Paid()
+    for row in by_code.collect():
+        errors = {} if row["code"] is None else {row["code"]: row["rows"]}
+        done = row["rows"] if row["code"] is None else 0
+        total += Paid(done, row["input_tokens"], row["output_tokens"], errors)
+    return total

@@ -1,0 +1,68 @@
+"""From the JSON Schema of a response to the Spark type of its column."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pyspark.sql import types as T
+
+from chains.errors import SettingsError
+
+_SCALARS: dict[str, T.DataType] = {
+    "string": T.StringType(),
+    "integer": T.LongType(),
+    "number": T.DoubleType(),
+    "boolean": T.BooleanType(),
+}
+
+
+def result_type(schema: Mapping[str, Any] | None) -> T.DataType:
+    """Return the type of the `result` column; free text (None) is a string.
+
+    Objects become structs, arrays become arrays, enums their base type, an optional value (null
+    among its types) its type. Raises SettingsError for what has no column type.
+    """
+    if schema is None:
+        return T.StringType()
+    return _type(schema, schema.get("$defs", {}), "the top level")
+
+
+def _type(schema: Mapping[str, Any], defs: Mapping[str, Any], where: str) -> T.DataType:
+    if "$ref" in schema:
+        return _type(defs[schema["$ref"].rsplit("/", 1)[-1]], defs, where)
+    if "anyOf" in schema:
+        return _only([it for it in schema["anyOf"] if it.get("type") != "null"], defs, where)
+    kind = _kind(schema, where)
+    if kind == "object":
+        return _struct(schema, defs, where)
+    if kind == "array":
+        return T.ArrayType(_type(schema.get("items", {}), defs, f"{where}[]"))
+    return _SCALARS[kind]
+
+
+def _kind(schema: Mapping[str, Any], where: str) -> str:
+    kinds = schema.get("type") or ("string" if "enum" in schema or "const" in schema else None)
+    named = [
+        kind for kind in ([kinds] if isinstance(kinds, str) else kinds or []) if kind != "null"
+    ]
+    if len(named) != 1 or named[0] not in {*_SCALARS, "object", "array"}:
+        raise SettingsError(
+            f"response schema at {where}: expected one of object, array, "
+            f"{', '.join(_SCALARS)}; found {schema.get('type')!r}"
+        )
+    return str(named[0])
+
+
+def _struct(schema: Mapping[str, Any], defs: Mapping[str, Any], where: str) -> T.DataType:
+    properties = schema.get("properties")
+    if properties:
+        fields = [T.StructField(k, _type(v, defs, f"{where}.{k}")) for k, v in properties.items()]
+        return T.StructType(fields)
+    if isinstance(schema.get("additionalProperties"), Mapping):
+        return T.MapType(T.StringType(), _type(schema["additionalProperties"], defs, where))
+    raise SettingsError(f"response schema at {where}: an object needs named properties")
+
+
+def _only(options: list[Mapping[str, Any]], defs: Mapping[str, Any], where: str) -> T.DataType:
+    if len(options) != 1:
+        raise SettingsError(f"response schema at {where}: expected one type beside null")
+    return _type(options[0], defs, where)
