@@ -68,7 +68,7 @@ def batch(conf: Path, sets: tuple[str, ...], as_json: bool) -> None:
 
     settings = load_settings(conf, sets)
     spark = _session(settings)
-    report = run_batch(spark, settings, watch_on(ERRORS, spark.conf.get("spark.driver.host", "")))
+    report = run_batch(spark, settings, watch_on(ERRORS, spark))
     _show(report.json(), _run_lines(report), as_json)
 
 
@@ -81,6 +81,39 @@ def plan(conf: Path, sets: tuple[str, ...], as_json: bool) -> None:
     settings = load_settings(conf, sets)
     report = run_plan(_session(settings), settings)
     _show(report.json(), _plan_lines(report), as_json)
+
+
+@commands.command()
+@_job_options
+def demo(conf: Path, sets: tuple[str, ...], as_json: bool) -> None:
+    """Summarize invented financial reports with a small model, on this machine."""
+    from jobs.console import watch_on
+    from jobs.demo import run_demo, show_summaries
+
+    settings = load_settings(conf, sets)
+    spark = _session(settings)
+    report = run_demo(spark, settings, watch_on(ERRORS, spark))
+    if not as_json:
+        show_summaries(spark, settings, OUTPUT)
+    _show(report.json(), _run_lines(report), as_json)
+
+
+@commands.command()
+@_job_options
+@click.option("--name", required=True, help="Name in the model registry.")
+@click.option("--alias", help="Alias that is moved to the new version.")
+def log(conf: Path, sets: tuple[str, ...], as_json: bool, name: str, alias: str | None) -> None:
+    """Log the chain and its model in MLflow: for serving, and as models:/NAME@ALIAS."""
+    from jobs.log_chain import run_log_chain
+
+    logged = run_log_chain(load_settings(conf, sets), name, alias)
+    lines = {
+        "name": logged.name,
+        "version": logged.version,
+        "alias": logged.alias or "none",
+        "model": logged.uri,
+    }
+    _show(logged.json(), lines, as_json)
 
 
 @commands.command()
@@ -118,10 +151,10 @@ def _run_lines(report: Any) -> dict[str, str]:
         "prompts": f"{report.distinct:,} distinct, {report.hits:,} from the ledger, "
         f"{report.completed:,} completed now",
         "tokens": f"{report.tokens['input']:,} in, {report.tokens['output']:,} out",
-        "errors": errors or "none",
+        "dead letters": errors or "none",
         "written": f"{report.written:,} rows",
         **_common_lines(report),
-        **report.tables,
+        **{f"{name} table": where for name, where in report.tables.items()},
     }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from time import monotonic
 
+from pyspark.sql import SparkSession
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -25,8 +26,9 @@ LOG = logging.getLogger("gristmill")
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def watch_on(console: Console, host: str) -> Watch:
-    """Return what shows the answering of prompts; workers send their counts to `host`."""
+def watch_on(console: Console, spark: SparkSession) -> Watch:
+    """Return what shows the answering of prompts; workers send their counts to the driver."""
+    host = str(spark.conf.get("spark.driver.host"))
 
     def watch(prompts: int) -> AbstractContextManager[Progress | None]:
         return _bar(console, host, prompts) if console.is_terminal else _lines(host, prompts)

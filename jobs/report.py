@@ -8,6 +8,7 @@ from time import perf_counter
 
 from jobs.settings import Settings
 from jobs.targets import Written
+from udfs.delta import Table
 from udfs.passes import Pass, Work
 
 
@@ -77,9 +78,10 @@ class RunReport:
             seconds=clock.seconds,
             versions=versions(work, source_ref),
             tables={
-                "target": settings.target.table,
-                "errors": settings.target.table + "_errors",
-                "ledger": settings.ledger.table,
+                "source": Table.named(settings.source.table).name,
+                "target": Table.named(settings.target.table).name,
+                "errors": Table.named(settings.target.table).beside("_errors").name,
+                "ledger": Table.named(settings.ledger.table).name,
             },
         )
 

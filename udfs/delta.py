@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from chains.errors import JobError, TableError
 
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
-_ROW_METRICS = ("numOutputRows", "numTargetRowsInserted", "numTargetRowsUpdated")
+_MERGED_ROWS = ("numTargetRowsInserted", "numTargetRowsUpdated")
 _TXN_APP_ID = "spark.databricks.delta.write.txnAppId"
 _TXN_VERSION = "spark.databricks.delta.write.txnVersion"
 
@@ -167,7 +167,9 @@ class Table:
                 f"table {self.name!r}: another run committed since version {commit.base}; nothing "
                 "of this run was written here. Run the job again: its answers are in the ledger"
             )
-        return sum(int(mine["operationMetrics"].get(name, 0)) for name in _ROW_METRICS)
+        metrics = mine["operationMetrics"]
+        names = _MERGED_ROWS if mine["operation"] == "MERGE" else ("numOutputRows",)
+        return sum(int(metrics.get(name, 0)) for name in names)
 
     def _delta(self, spark: SparkSession) -> Any:
         if self.is_path:

@@ -1,0 +1,54 @@
+# `make` prints this menu; CI runs the same targets.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.set-up
+LOCKS := requirements.lock requirements-torch.lock requirements-uv.lock
+INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps
+
+.DEFAULT_GOAL := menu
+.PHONY: menu setup demo test lint format bench dist lock clean
+
+menu:        ## print this menu
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## make .venv with the gristmill command in it; does nothing the second time
+
+$(STAMP): $(LOCKS) pyproject.toml conf/spark/ivy.xml conf/spark/ivysettings.xml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gristmill needs Python 3.11 or later; set PYTHON=...")'
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements-uv.lock
+	$(INSTALL) --require-hashes --requirement requirements.lock
+	$(if $(TORCH_INDEX),$(INSTALL) --index-url $(TORCH_INDEX) torch,$(INSTALL) --require-hashes --requirement requirements-torch.lock)
+	$(INSTALL) --editable .
+	$(BIN)/gristmill setup
+	@touch $@
+
+demo: setup  ## summarize a Delta table of financial reports, on this machine
+	$(BIN)/gristmill demo conf/summarize.yml
+
+test: setup  ## run the tests
+	$(BIN)/pytest
+
+lint: setup  ## check format, lint rules and types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+format: setup ## format the code and mend what lint rules can mend
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: setup ## run the benchmarks beside their peers; see docs/performance.md
+	benchmarks/run.sh
+
+dist: setup  ## build the wheel
+	$(BIN)/uv build --wheel --out-dir dist
+
+lock:        ## choose the newest versions that pyproject.toml allows, with hashes
+	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --upgrade \
+	  --no-annotate --no-header --no-emit-index-url --no-emit-find-links --quiet --output-file requirements.lock
+	awk '/^[a-z]/ {torch = /^(torch|triton|nvidia-|cuda-)/} {print > (torch ? "requirements-torch.lock" : "requirements.rest")}' requirements.lock
+	mv requirements.rest requirements.lock
+
+clean:       ## remove what setup and runs have made here
+	rm -rf .venv .gristmill dist benchmarks/.venv

@@ -1,0 +1,1 @@
+"""Invented financial reports: what the demo and the benchmarks summarize."""

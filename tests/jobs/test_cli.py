@@ -1,0 +1,80 @@
+"""The command as a user runs it: a process, its exit code, its output."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+pytestmark = pytest.mark.process
+
+COMMAND = [str(Path(sys.executable).parent / "gristmill")]
+
+
+def gristmill(*arguments, cwd, **options):
+    """Run the command away from the checkout; return the finished process."""
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        **options,
+    )
+
+
+@pytest.fixture
+def conf(tmp_path):
+    """Return settings of a job over three reports."""
+    path = tmp_path / "job.yml"
+    path.write_text(
+        "source: {table: ./source, key: id, columns: {document: body}}\n"
+        "target: {table: ./target}\n"
+        "chain: {name: summarize, model: extractive, parameters: {sentences: 1}}\n"
+        "ledger: {table: ./ledger}\n"
+    )
+    rows = {"id": ["a", "b", "c"], "body": ["Sales rose. It rained.", "Costs fell.", None]}
+    write_deltalake(f"{tmp_path}/source", pa.table(rows))
+    return path
+
+
+def test_plan_then_batch_then_nothing_more(conf, tmp_path):
+    planned = gristmill("plan", conf, "--json", cwd=tmp_path)
+    assert planned.returncode == 0, planned.stderr
+    assert json.loads(planned.stdout)["misses"] == 2
+    first = gristmill("batch", conf, "--json", cwd=tmp_path)
+    second = gristmill("batch", conf, "--json", cwd=tmp_path)
+    reports = [json.loads(it.stdout) for it in (first, second)]
+    assert [it["completed"] for it in reports] == [2, 0]
+    assert reports[1]["hits"] == 2
+    assert set(reports[0]) >= {
+        *("rows", "distinct", "hits", "misses", "completed", "skipped", "errors", "tokens"),
+        *("seconds", "versions"),
+    }
+    assert DeltaTable(f"{tmp_path}/target").to_pyarrow_table().num_rows == 3
+    assert "answering 2 prompts" in first.stderr
+    assert "Sales" not in first.stderr + second.stderr
+
+
+def test_wrong_settings_exit_2_and_start_nothing(conf, tmp_path):
+    done = gristmill("batch", conf, "--set", "chain.modle=x", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "chain.modle: unknown key" in done.stderr
+    assert "job.yml" in done.stderr
+    assert done.stdout == ""
+    assert not (tmp_path / ".gristmill").exists()
+
+
+@pytest.mark.parametrize("arguments", [["batch"], ["bake", "x"], ["batch", "x", "--jason"]])
+def test_wrong_usage_exits_2(arguments, tmp_path):
+    assert gristmill(*arguments, cwd=tmp_path).returncode == 2
+
+
+def test_a_missing_table_exits_2_and_is_named(conf, tmp_path):
+    done = gristmill("batch", conf, "--set", "source.table=./nowhere", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "nowhere" in done.stderr
+    assert "Traceback" not in done.stderr

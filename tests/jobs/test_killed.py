@@ -1,0 +1,111 @@
+"""A job killed at any point and run again loses nothing and doubles nothing in the target."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from chains.models.fake_endpoint import FakeEndpoint
+
+pytestmark = pytest.mark.process
+
+COMMAND = str(Path(sys.executable).parent / "gristmill")
+ROWS = 12
+
+# Runs the batch job and kills the driver, its JVM and its workers when a step is reached.
+KILLED_AT = """
+import os, signal, sys
+from jobs import cli
+from udfs import delta, journal, ledger
+
+def dies(owner, name, after):
+    honest = getattr(owner, name)
+    def killing(*args, **kwargs):
+        if not after:
+            os.killpg(0, signal.SIGKILL)
+        honest(*args, **kwargs)
+        os.killpg(0, signal.SIGKILL)
+    setattr(owner, name, killing)
+
+step, arguments = sys.argv[1], sys.argv[2:]
+owners = {"journal": (journal.Journal, "write"), "ledger": (ledger.Ledger, "take"),
+          "target": (delta.Table, "append")}
+name, _, when = step.partition("-")
+dies(*owners[name], after=when == "after")
+cli.main(arguments)
+"""
+
+
+@pytest.fixture
+def conf(tmp_path):
+    """Return settings of a job over rows that carry their key."""
+    path = tmp_path / "job.yml"
+    path.write_text(
+        "source: {table: ./source, key: id, columns: {document: body}}\n"
+        "target: {table: ./target, mode: append}\n"
+        "chain: {name: summarize}\n"
+        "ledger: {table: ./ledger}\n"
+    )
+    keys = [f"r{i:02d}" for i in range(ROWS)]
+    write_deltalake(
+        f"{tmp_path}/source", pa.table({"id": keys, "body": [f"key={it} text" for it in keys]})
+    )
+    return path
+
+
+def run(command, conf, endpoint, folder):
+    """Run a batch job in a process group of its own; return its exit code."""
+    given = [
+        "chain.model=endpoint:fake/m",
+        f"endpoints.fake.base_url={endpoint.base_url}",
+        "endpoints.fake.concurrency=2",
+    ]
+    sets = [it for assignment in given for it in ("--set", assignment)]
+    return subprocess.Popen(
+        [*command, "batch", str(conf), *sets],
+        cwd=folder,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def check_whole(folder):
+    rows = DeltaTable(f"{folder}/target").to_pyarrow_table().to_pylist()
+    assert sorted(row["id"] for row in rows) == [f"r{i:02d}" for i in range(ROWS)]
+    assert all(f"answer to {row['id']}:" in row["result"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("step", "paid_again"),
+    [
+        ("journal-after", 0),
+        ("ledger-after", 0),
+        ("target-before", 0),
+        ("target-after", 0),
+    ],
+)
+def test_killed_at_a_step_pays_nothing_again(conf, tmp_path, step, paid_again):
+    with FakeEndpoint() as endpoint:
+        killed = run([sys.executable, "-c", KILLED_AT, step], conf, endpoint, tmp_path)
+        assert killed.wait(300) == -signal.SIGKILL
+        assert run([COMMAND], conf, endpoint, tmp_path).wait(300) == 0
+        assert len(endpoint.calls()) == ROWS + paid_again
+    check_whole(tmp_path)
+
+
+def test_killed_while_asking_loses_and_doubles_nothing(conf, tmp_path):
+    """Until executors journal each answer, an unfinished pass is asked again."""
+    with FakeEndpoint() as endpoint:
+        killed = run([COMMAND], conf, endpoint, tmp_path)
+        endpoint.wait_for(lambda calls: len(calls) >= ROWS // 2, timeout=300)
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.wait(60)
+        assert run([COMMAND], conf, endpoint, tmp_path).wait(300) == 0
+        assert len(endpoint.calls()) <= 2 * ROWS
+    check_whole(tmp_path)

@@ -1,0 +1,108 @@
+"""Settings: what overrides what, and what wrong ones are told."""
+
+import pytest
+
+from chains.errors import SettingsError
+from jobs.pinning import pin_work
+from jobs.settings import load_settings
+
+GOOD = """
+source: {table: s, key: id, columns: {document: body}}
+target: {table: t}
+chain: {name: summarize}
+ledger: {table: l}
+"""
+
+
+@pytest.fixture
+def conf(tmp_path):
+    """Return a function that writes a settings file."""
+
+    def conf(text=GOOD):
+        path = tmp_path / "job.yml"
+        path.write_text(text)
+        return path
+
+    return conf
+
+
+def test_command_line_over_environment_over_file_over_default(conf, monkeypatch):
+    path = conf(GOOD + "on_error: fail")
+    assert load_settings(path).on_error == "fail"
+    assert load_settings(path).target.mode == "merge"
+    monkeypatch.setenv("GRISTMILL_SOURCE__TABLE", "from_environment")
+    monkeypatch.setenv("GRISTMILL_TARGET__MODE", "append")
+    settings = load_settings(path, ["target.mode=overwrite"])
+    assert settings.source.table == "from_environment"
+    assert settings.target.mode == "overwrite"
+    assert settings.source.columns == {"document": "body"}
+
+
+def test_any_key_can_be_set(conf):
+    settings = load_settings(
+        conf(),
+        ["source.columns.document=text", "chain.parameters.sentences=5", "source.key=[a, b]"],
+    )
+    assert settings.source.columns == {"document": "text"}
+    assert settings.chain.parameters == {"sentences": 5}
+    assert settings.source.key == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("chain.modell=x", "chain.modell: unknown key"),
+        ("target.mode=replace", "target.mode: .*append.*merge.*found 'replace'"),
+        ("colour=red", "colour: unknown key"),
+        ("source.version=new", "source.version: .*integer.*found 'new'"),
+        ("on_error=explode", "on_error: "),
+        ("nonsense", "expected KEY=VALUE"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_file(conf, assignment, message):
+    path = conf()
+    with pytest.raises(SettingsError, match=message) as caught:
+        load_settings(path, [assignment])
+    assert "=" not in assignment or str(path) in str(caught.value)
+
+
+def test_all_wrong_settings_are_named_at_once(conf):
+    with pytest.raises(SettingsError) as caught:
+        load_settings(conf(), ["target.mode=x", "on_error=y"])
+    assert len(str(caught.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("text", ["a: [", "- a list", ""])
+def test_a_file_that_holds_no_settings_is_named(conf, text):
+    with pytest.raises(SettingsError, match=r"job\.yml"):
+        load_settings(conf(text))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(SettingsError, match=r"none\.yml"):
+        load_settings(tmp_path / "none.yml")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("chain.name=summarise", "chain.name.*'summarise'"),
+        ("chain.model=gpt", "chain.model.*'gpt'"),
+        ("chain.model=endpoint:azure/gpt", r"chain.model.*endpoints"),
+        ("chain.template=summarize@99", "no version '99'"),
+        ("chain.parameters.heat=1", "chain.parameters.heat"),
+        ("source.columns.text=body", "has the variables"),
+    ],
+)
+def test_a_chain_that_cannot_be_is_refused_before_spark(conf, assignment, message):
+    from chains.errors import UsageError
+
+    with pytest.raises(UsageError, match=message):
+        pin_work(load_settings(conf(), [assignment]))
+
+
+def test_a_secret_in_the_settings_is_refused_and_not_repeated(conf):
+    given = ["endpoints.a.base_url=https://x.example/v1", "endpoints.a.api_key=sk-very-secret"]
+    with pytest.raises(SettingsError, match="api_key") as caught:
+        load_settings(conf(), given)
+    assert "sk-very-secret" not in str(caught.value)

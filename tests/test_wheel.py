@@ -1,0 +1,51 @@
+"""The built wheel: what is in it, and that it works as a zip away from the checkout."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = {"chains", "jobs", "prompt_templates", "udfs"}
+
+IMPORT_ALL = """
+import importlib, sys, zipfile
+wheel, root = sys.argv[1:]
+sys.path[:] = [wheel] + [it for it in sys.path if it not in ("", root)]
+sys.meta_path[:] = [it for it in sys.meta_path if "editable" not in repr(it)]
+names = [it[:-3].replace("/", ".") for it in zipfile.ZipFile(wheel).namelist() if it.endswith(".py")]
+for name in names:
+    module = importlib.import_module(name.removesuffix(".__init__"))
+    assert module.__file__.startswith(wheel), module.__file__
+from chains import load_chain, load_template
+from jobs.jvm import spark_file
+assert load_chain("summarize").template.ref == "summarize@1"
+assert load_template("summarize_few_shot").variables == {"document": "string"}
+with spark_file("local.yml") as path:
+    assert "DeltaSparkSessionExtension" in path.read_text()
+print(len(names))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Return the wheel, built from the checkout."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
+    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert {it for it in tops if not it.endswith(".dist-info")} == PACKAGES
+
+
+def test_everything_imports_from_the_zip_in_another_folder(wheel):
+    command = [sys.executable, "-c", IMPORT_ALL, str(wheel), str(ROOT)]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 30

@@ -1,0 +1,71 @@
+"""Tables: names, versions, and commits that land once."""
+
+import pytest
+
+from chains.errors import JobError, TableError
+from udfs.delta import Commit, Table
+
+pytestmark = pytest.mark.spark
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Return a table that is not there yet."""
+    return Table(f"{tmp_path}/t")
+
+
+def rows(spark, *ids):
+    return spark.createDataFrame([(it, f"text {it}") for it in ids], "id int, text string")
+
+
+def ids(spark, table):
+    return sorted(row["id"] for row in table.read(spark).collect())
+
+
+def test_names_are_quoted_and_paths_are_paths():
+    assert Table("main.fin.my-reports").relation == "`main`.`fin`.`my-reports`"
+    assert Table("`main`.`x`").relation == "`main`.`x`"
+    assert Table("s3a://b/t").relation == "delta.`s3a://b/t`"
+    assert Table.named("./t").name.startswith("/")
+    assert Table.named("s3a://b/t").name == "s3a://b/t"
+    assert Table("s3a://b/t/").beside("_errors").name == "s3a://b/t_errors"
+
+
+def test_of_two_commits_computed_on_one_version_one_lands(spark, table):
+    table.append(rows(spark, 1), Commit("job", table.version(spark), "run-0"))
+    base = table.version(spark)
+    table.append(rows(spark, 2), Commit("job", base, "run-1"))
+    with pytest.raises(JobError, match="another run committed since version 0"):
+        table.append(rows(spark, 2), Commit("job", base, "run-2"))
+    assert ids(spark, table) == [1, 2]
+
+
+def test_merge_replaces_and_adds_and_counts(spark, table):
+    table.append(rows(spark, 1, 2), Commit("job", -1, "run-0"))
+    changed = rows(spark, 2, 3).selectExpr("id", "upper(text) as text")
+    assert table.merge(changed, ["id"], Commit("job", 0, "run-1")) == 2
+    found = {row["id"]: row["text"] for row in table.read(spark).collect()}
+    assert found == {1: "text 1", 2: "TEXT 2", 3: "TEXT 3"}
+
+
+def test_append_once_lands_once(spark, table):
+    for _ in range(2):
+        table.append_once(rows(spark, 1), "journal/x")
+    assert ids(spark, table) == [1]
+
+
+def test_a_version_is_read_as_it_was(spark, table):
+    table.append(rows(spark, 1), Commit("job", -1, "run-0"))
+    table.overwrite(rows(spark, 9), Commit("job", 0, "run-1"))
+    assert table.read(spark, 0).first()["id"] == 1
+    with pytest.raises(TableError, match="version 7"):
+        table.read(spark, 7)
+
+
+def test_a_catalog_table_works_like_a_path(spark):
+    table = Table("spark_catalog.default.catalogued")
+    assert not table.exists(spark)
+    table.append(rows(spark, 1), Commit("job", -1, "run-0"))
+    table.merge(rows(spark, 1, 2), ["id"], Commit("job", table.version(spark), "run-1"))
+    assert ids(spark, table) == [1, 2]
+    spark.sql(f"DROP TABLE {table.relation}")

@@ -1,0 +1,105 @@
+"""Long inputs, and which process loads what."""
+
+import pytest
+
+from chains import load_chain, load_model, resolve_model
+from udfs import flow
+from udfs.completion import pin
+from udfs.delta import Table
+from udfs.ledger import Ledger
+from udfs.passes import Work
+
+pytestmark = pytest.mark.spark
+
+SUMMARIZE = load_chain("summarize")
+
+
+@pytest.fixture
+def ledger(spark, tmp_path):
+    """Return an empty ledger."""
+    opened = Ledger(Table(f"{tmp_path}/ledger"))
+    opened.open(spark)
+    return opened
+
+
+@pytest.fixture
+def notes(spark, monkeypatch):
+    """Return what `local_models` noted since the test began, as text."""
+    from local_models import NOTES
+
+    NOTES.unlink(missing_ok=True)
+    return lambda: NOTES.read_text() if NOTES.exists() else ""
+
+
+def work(model, **changes):
+    return Work(pin(SUMMARIZE, resolve_model(model)), ("id",), {"document": "document"}, **changes)
+
+
+def words(count, start=0):
+    return " ".join(f"w{i}" for i in range(start, start + count))
+
+
+def test_a_long_input_is_asked_by_parts_then_as_one(spark, ledger):
+    """30 words fit 400 - 256 tokens; 500 words are asked in parts, then the parts' answers."""
+    chosen = work("python:local_models:SmallWindow")
+    texts = {"short": words(20), "long": words(500), "twin": words(500)}
+    source = spark.createDataFrame(list(texts.items()), "id string, document string")
+    answered = flow.run(source, chosen, ledger, "run-1")
+    rows = {row["id"]: row for row in answered.rows("run-1").collect()}
+    paid = answered.paid.completed
+    answered.close()
+    laptop = SUMMARIZE.complete(
+        [{"document": it} for it in texts.values()], load_model(chosen.pinned.model)
+    )
+    assert [rows[name]["result"] for name in texts] == [it.result for it in laptop]
+    assert [rows[name]["fingerprint"] for name in texts] == [it.fingerprint for it in laptop]
+    again = flow.run(source, chosen, ledger, "run-2")
+    assert (again.counts.misses, again.paid.completed) == (0, 0)
+    again.close()
+    assert paid == ledger.table.read(spark).count()
+    assert paid > 3
+
+
+def test_a_plan_counts_the_parts_of_long_inputs(spark, ledger):
+    source = spark.createDataFrame([("a", words(500)), ("b", "x")], "id string, document string")
+    planned = flow.plan(source, work("python:local_models:SmallWindow"), ledger)
+    counts = planned.counts
+    planned.close()
+    assert (counts.rows, counts.long, counts.misses) == (2, 1, 1)
+    assert counts.parts >= 4
+
+
+def test_each_worker_loads_a_model_once_for_all_its_partitions(spark, ledger, notes):
+    """Workers are reused over tasks and jobs; the model itself notes its loads."""
+    chosen = work("python:local_models:Counted")
+    for run in range(2):
+        source = spark.range(64, numPartitions=16).selectExpr(
+            "cast(id as string) as id", f"concat('run {run} row ', id) as document"
+        )
+        flow.run(source, chosen, ledger, f"run-{run}").close()
+    loads = [line.split()[0] for line in notes().splitlines() if line.endswith("load")]
+    assert len(loads) == len(set(loads)) <= 2
+
+
+def test_of_duplicates_one_is_asked(spark, ledger):
+    source = spark.createDataFrame(
+        [(str(i), f"text {i % 10}") for i in range(100)], "id string, document string"
+    )
+    answered = flow.run(source, work("python:local_models:Echo"), ledger, "run-1")
+    assert (answered.counts.distinct, answered.paid.completed) == (10, 10)
+    found = answered.rows("run-1")
+    assert found.where("not cached").count() == 10
+    assert found.count() == 100
+    answered.close()
+
+
+@pytest.mark.parametrize("lengths", [[5] * 40, list(range(1, 41)), [1] * 39 + [4000]])
+def test_misses_are_spread_over_tasks_whatever_their_lengths(spark, ledger, lengths):
+    source = spark.createDataFrame(
+        [(str(i), f"{i} " + "x" * n) for i, n in enumerate(lengths)], "id string, document string"
+    )
+    answered = flow.plan(source, work("python:local_models:Echo"), ledger)
+    sizes = [len(it) for it in answered._misses().rdd.glom().collect()]
+    answered.close()
+    assert sum(sizes) == 40
+    assert sum(size > 0 for size in sizes) >= 2

@@ -1,0 +1,78 @@
+"""The ledger: what it keeps, what it takes in, what it refuses."""
+
+import pytest
+from pyspark.sql import functions as F
+
+from chains.errors import TableError
+from udfs.delta import Table
+from udfs.ledger import Ledger, newest
+
+pytestmark = pytest.mark.spark
+
+
+@pytest.fixture
+def ledger(spark, tmp_path):
+    """Return an empty ledger."""
+    opened = Ledger(Table(f"{tmp_path}/ledger"))
+    opened.open(spark)
+    return opened
+
+
+def answers(spark, *rows):
+    """Return completions of (fingerprint, result, error code, retryable)."""
+    error = "CASE WHEN code IS NULL THEN NULL ELSE struct(code, 'm' AS message, retryable) END"
+    frame = spark.createDataFrame(
+        rows, "fingerprint string, result string, code string, retryable boolean"
+    ).selectExpr(
+        *("result", f"{error} AS error", "'stop' AS finish_reason", "1L AS input_tokens"),
+        *("1L AS output_tokens", "1.0D AS latency_ms", "false AS cached", "'c@1' AS chain"),
+        *("'t@1' AS template", "'m@1' AS model", "fingerprint", "'run' AS run_id"),
+        *("now() AS completed_at", "array('') AS flags", "null::string AS raw"),
+        "'{}' AS paid_by",
+    )
+    return frame.withColumn("flags", F.array().cast("array<string>"))
+
+
+ROWS = [("a", "A", None, None), ("b", None, "refused", False), ("c", None, "timeout", True)]
+
+
+def test_answers_and_lasting_errors_are_kept_passing_errors_are_not(spark, ledger):
+    ledger.journal(spark).write("n", answers(spark, *ROWS))
+    ledger.take(spark, "n")
+    found = ledger.table.read(spark).select("fingerprint").collect()
+    assert sorted(row["fingerprint"] for row in found) == ["a", "b"]
+
+
+def test_a_new_run_takes_in_what_a_dead_one_left_once(spark, ledger):
+    ledger.journal(spark).write("dead", answers(spark, *ROWS))
+    for _ in range(2):
+        ledger.open(spark)
+    assert ledger.table.read(spark).count() == 2
+
+
+def test_an_unfinished_journal_is_left_alone(spark, ledger, tmp_path):
+    journal = ledger.journal(spark)
+    journal.write("living", answers(spark, *ROWS))
+    (tmp_path / "ledger" / "_journal" / "living" / "_SUCCESS").unlink()
+    ledger.open(spark)
+    assert ledger.table.read(spark).count() == 0
+
+
+def test_vacuum_leaves_the_journal(spark, ledger, tmp_path):
+    ledger.journal(spark).write("n", answers(spark, *ROWS))
+    spark.sql(f"VACUUM {ledger.table.relation} RETAIN 200 HOURS")
+    assert (tmp_path / "ledger" / "_journal" / "n" / "_SUCCESS").exists()
+
+
+def test_of_several_answers_the_newest_success_counts(spark):
+    given = answers(spark, ("a", "old", None, None), ("a", None, "refused", False))
+    later = answers(spark, ("a", "new", None, None)).withColumn(
+        "completed_at", F.expr("now() + INTERVAL 1 HOUR")
+    )
+    assert [row["result"] for row in newest(given.union(later)).collect()] == ["new"]
+
+
+def test_a_ledger_of_another_format_is_refused(spark, ledger):
+    spark.sql(f"ALTER TABLE {ledger.table.relation} SET TBLPROPERTIES ('gristmill.format' = '99')")
+    with pytest.raises(TableError, match="expected a ledger of format 1, found format 99"):
+        ledger.open(spark)

@@ -1,0 +1,51 @@
+"""Response schemas as column types."""
+
+from typing import Literal
+
+import pytest
+from pydantic import BaseModel
+
+from chains.errors import SettingsError
+from udfs.schema import result_type
+
+
+class Line(BaseModel):
+    """A part of an offer."""
+
+    item: str
+    price: float | None
+
+
+class Offer(BaseModel):
+    """An answer with all that schemas have."""
+
+    subject: str
+    language: Literal["de", "en"]
+    urgent: bool
+    lines: list[Line]
+    notes: dict[str, int]
+
+
+def test_free_text_is_a_string():
+    assert result_type(None).simpleString() == "string"
+
+
+def test_pydantic_models_become_structs():
+    assert result_type(Offer.model_json_schema()).simpleString() == (
+        "struct<subject:string,language:string,urgent:boolean,"
+        "lines:array<struct<item:string,price:double>>,notes:map<string,bigint>>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("schema", "where"),
+    [
+        ({"type": "object"}, "the top level"),
+        ({"type": "object", "properties": {"a": {"type": ["string", "integer"]}}}, "a"),
+        ({"type": "object", "properties": {"a": {}}}, "a"),
+        ({"anyOf": [{"type": "string"}, {"type": "integer"}]}, "the top level"),
+    ],
+)
+def test_what_has_no_column_type_is_named(schema, where):
+    with pytest.raises(SettingsError, match=where):
+        result_type(schema)
