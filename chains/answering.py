@@ -15,12 +15,12 @@ from chains.errors import (
     UnparsableAnswer,
 )
 from chains.models.base import Answer, Message, Model, Outcome, Usage, isolate
+from chains.parsers import REPLACED_SURROGATES
 from chains.text import clean_text
 
 if TYPE_CHECKING:
     from chains.base import Chain
 
-REPLACED_SURROGATES = "replaced_surrogates"
 ASKED_TWICE = "asked_twice"
 MAX_ROUNDS = 4
 PART_SEPARATOR = "\n\n"
@@ -35,20 +35,22 @@ def complete(chain: "Chain", rows: Sequence[Mapping[str, Any]], model: Model) ->
     done: dict[int, Completion] = {}
     questions: dict[int, Question] = {}
     open_rows = dict(enumerate(rows))
-    for _ in range(MAX_ROUNDS):
+    for rounds in range(MAX_ROUNDS + 1):
         asked = {i: ask(chain, row, model) for i, row in open_rows.items()}
         questions |= {i: it for i, it in asked.items() if isinstance(it, Question)}
         done |= {
             i: fail(chain, it, model) for i, it in asked.items() if isinstance(it, CompletionError)
         }
         long = {i: it.texts for i, it in asked.items() if isinstance(it, Parts)}
+        if rounds == MAX_ROUNDS:
+            done |= {i: fail(chain, too_many_rounds(), model) for i in long}
+            break
         open_rows = {}
         for i, shorter in _answer_parts(chain, rows, long, model).items():
             if isinstance(shorter, Completion):
                 done[i] = shorter
             else:
                 open_rows[i] = shorter
-    done |= {i: fail(chain, too_many_rounds(), model) for i in open_rows}
     done |= zip(questions, answer(chain, list(questions.values()), model), strict=True)
     return [done[i] for i in range(len(rows))]
 
@@ -115,7 +117,8 @@ def _call(chain: "Chain", questions: Sequence[Question], model: Model) -> list[C
 
 def _read(chain: "Chain", question: Question, outcome: Outcome, model: Model) -> Completion:
     if isinstance(outcome, CompletionError):
-        return replace(fail(chain, outcome, model), fingerprint=question.fingerprint)
+        failed = fail(chain, outcome, model)
+        return replace(failed, fingerprint=question.fingerprint, flags=question.flags)
     text, replaced = clean_text(outcome.text)
     flags = question.flags + outcome.flags + ((REPLACED_SURROGATES,) if replaced else ())
     try:
@@ -166,7 +169,7 @@ def _correction(question: Question, completion: Completion) -> Question:
         content=f"{completion.error.message}. Answer again with the JSON alone, in the given form.",
     )
     request = replace(question.request, messages=(*question.request.messages, said, wish))
-    return replace(question, request=request, flags=(*question.flags, ASKED_TWICE))
+    return replace(question, request=request)
 
 
 def _both(first: Completion, second: Completion) -> Completion:
@@ -177,7 +180,7 @@ def _both(first: Completion, second: Completion) -> Completion:
     kept = first if second.error is not None else second
     return replace(
         kept,
-        flags=second.flags,
+        flags=(*kept.flags, ASKED_TWICE),
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         latency_ms=(first.latency_ms or 0.0) + (second.latency_ms or 0.0),

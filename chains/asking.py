@@ -1,7 +1,8 @@
 """From a row's variables to a question: check, fit to the window, render, fingerprint."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 from chains import long_input
@@ -10,8 +11,10 @@ from chains.errors import (
     CompletionError,
     ContextLengthExceeded,
     EmptyInput,
+    GristmillError,
     InputTooLarge,
     InvalidRequest,
+    ModelCrashed,
 )
 from chains.fingerprint import fingerprint
 from chains.models.base import Message, Model, Request
@@ -56,7 +59,7 @@ def _check(chain: "Chain", values: Mapping[str, Any]) -> None:
 def _is_empty(value: Any) -> bool:
     if isinstance(value, str):
         return not value or value.isspace()
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    return value is None or (isinstance(value, Number) and value != value)  # only NaN is not itself
 
 
 def _question(
@@ -97,7 +100,16 @@ def _excess(chain: "Chain", values: Mapping[str, Any], model: Model) -> float:
     size = sum(len(message["content"].encode("utf-8", "replace")) for message in messages)
     if size + _ROOM_FOR_CHAT_TEMPLATE <= room:
         return 0.0
-    return model.count_tokens(messages) / room if room > 0 else math.inf
+    return _count_tokens(model, messages) / room if room > 0 else math.inf
+
+
+def _count_tokens(model: Model, messages: Sequence[Message]) -> int:
+    try:
+        return model.count_tokens(messages)
+    except GristmillError:
+        raise
+    except Exception as error:
+        raise ModelCrashed(f"the tokenizer raised {type(error).__name__} on this row") from None
 
 
 def _too_long(
@@ -115,7 +127,8 @@ def _too_long(
         return _excess(chain, {**values, cut: text}, model)
 
     if chain.on_long_input == "chunk":
-        return Parts(tuple(long_input.split(values[cut], excess_of)))
+        texts = long_input.split(values[cut], excess_of)
+        return Parts(tuple(text for text in texts if not text.isspace()))
     return _question(
         chain, {**values, cut: long_input.truncate(values[cut], excess_of)}, model, (TRUNCATED,)
     )

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from chains.answering import complete
 from chains.asking import ask
 from chains.completion import Completion, Parts, Question
-from chains.errors import CompletionError
+from chains.errors import CompletionError, SettingsError
 from chains.models.base import Model, Parameters
 from chains.parsers import Parser, TextParser, parser_for
 from chains.templates import Template, parse_template
@@ -49,6 +49,14 @@ class Chain:
     on_long_input: OnLongInput = "error"
     long_variable: str | None = None
     max_input_chars: int = 2_000_000
+
+    def __post_init__(self) -> None:
+        names = list(self.template.variables)
+        if self.on_long_input != "error" and self.long_variable not in names:
+            raise SettingsError(
+                f"chain.on_long_input: {self.on_long_input!r} needs a long_variable among the "
+                f"template's variables {names}; chain {self.name!r} has {self.long_variable!r}"
+            )
 
     @property
     def ref(self) -> str:

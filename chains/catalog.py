@@ -1,9 +1,7 @@
 """Chains by name: one file each in this package, or a function of the user's own."""
 
-from importlib.util import find_spec
-
 from chains.base import Chain
-from chains.errors import SettingsError
+from chains.errors import ModelLoadError, SettingsError
 from chains.models.registry import import_object
 
 
@@ -12,15 +10,13 @@ def load_chain(name: str) -> Chain:
 
     Raises SettingsError where there is no such chain.
     """
-    if ":" in name:
-        built = import_object(name)()
-    elif name.isidentifier() and find_spec(f"chains.{name}"):
-        built = import_object(f"chains.{name}:chain")()
-    else:
+    try:
+        built = import_object(name if ":" in name else f"chains.{name}:chain")()
+    except ModelLoadError as error:
         raise SettingsError(
             f"chain.name: no chain {name!r}; expected a file of chains/ that has a "
-            "function chain(), or MODULE:FUNCTION"
-        )
+            f"function chain(), or MODULE:FUNCTION ({error})"
+        ) from error
     if not isinstance(built, Chain):
         raise SettingsError(f"chain.name: {name!r} returned {type(built).__name__}, not a Chain")
     return built

@@ -58,6 +58,6 @@ class Question:
 
 @dataclass(frozen=True)
 class Parts:
-    """An input longer than the window, cut into texts that fit; joined they are the input."""
+    """An input longer than the window, cut into texts that fit; blank ones are left out."""
 
     texts: tuple[str, ...]

@@ -17,6 +17,7 @@ GristmillError
     ├── Incomplete              permanent: the answer was cut at its token limit
     ├── ModelCrashed            permanent: this row alone breaks the model
     ├── UnparsableAnswer        an answer, but not in the asked form; kept raw
+    ├── NotFound                no such model or path at the endpoint; asked again by the next run
     ├── TransientError          asked again by the next run
     │   ├── RateLimited
     │   ├── ServerError
@@ -109,9 +110,18 @@ class ContextLengthExceeded(CompletionError):
 
 
 class InvalidRequest(CompletionError):
-    """The endpoint refused the request as malformed (400, 404, 413, 422)."""
+    """The endpoint refused the request as malformed (400, 413, 422)."""
 
     code = "invalid_request"
+
+
+class NotFound(CompletionError):
+    """404: a matter of settings, not of the row, so nothing of it is kept."""
+
+    code = "not_found"
+    outcome = "transient"
+    retryable = True
+    hint = "check the endpoint's base_url and the model's name"
 
 
 class ContentFiltered(CompletionError):

@@ -19,7 +19,8 @@ def fingerprint(
 ) -> str:
     """Return the sha256 (64 hex digits) over the canonical JSON of all that decides an answer.
 
-    Parameters at their defaults are left out, so that a new parameter changes no fingerprint.
+    Parameters at their defaults are left out, so that a new parameter changes no fingerprint. The
+    schema keeps the order of its properties: models answer in that order.
     """
     question = {
         "chain": chain,
@@ -27,7 +28,7 @@ def fingerprint(
         "model": model_digest,
         "parameters": parameters.model_dump(mode="json", exclude_defaults=True),
         "sample": sample,
-        "schema": schema,
+        "schema": None if schema is None else json.dumps(schema, ensure_ascii=False),
     }
     canonical = json.dumps(question, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()

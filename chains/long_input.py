@@ -11,23 +11,23 @@ _BOUNDARIES = (re.compile(r"\n\s*\n"), re.compile(r"(?<=[.!?])\s+"), re.compile(
 
 
 def split(text: str, excess: Callable[[str], float]) -> list[str]:
-    """Cut a text into the fewest parts that fit, at paragraphs, sentences or words where possible.
+    """Cut a text into alike parts that fit, at paragraphs, sentences or words where possible.
 
     `excess(part)` is the part's length over the length that fits: 1.0 or less fits. The parts
     joined are the text again. Raises ContextLengthExceeded where not even one character fits.
     """
-    pieces = math.ceil(excess(text))
-    if pieces <= 1:
+    over = excess(text)
+    if over <= 1:
         return [text]
-    if len(text) <= 1:
+    if len(text) <= 1 or math.isinf(over):
         raise ContextLengthExceeded("the prompt does not fit the window even without its input")
-    parts = _cut(text, max(2, min(pieces, len(text))))
+    parts = _cut(text, min(math.ceil(over), len(text)))
     return [whole for part in parts for whole in split(part, excess)]
 
 
 def truncate(text: str, excess: Callable[[str], float]) -> str:
     """Return the longest beginning that fits, found by bisection over characters."""
-    fits, misfits = 0, len(text)
+    fits, misfits = 0, len(text) + 1
     while misfits - fits > 1:
         middle = (fits + misfits) // 2
         if excess(text[:middle]) <= 1:

@@ -10,9 +10,11 @@ import json_repair
 import jsonschema
 from pydantic import BaseModel
 
-from chains.errors import UnparsableAnswer
+from chains.errors import SettingsError, UnparsableAnswer
+from chains.text import clean_text
 
 REPAIRED = "repaired"
+REPLACED_SURROGATES = "replaced_surrogates"
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,19 @@ class TextParser:
 
 @dataclass(frozen=True)
 class JsonParser:
-    """A JSON object that fits a JSON Schema.
+    """JSON that fits a JSON Schema, its formats (`date`, `email`, ...) too.
 
     Read strictly first; then once with repair (fences, trailing text, quotes), which is flagged.
+    Raises SettingsError where the schema itself is none.
     """
 
     schema: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        try:
+            jsonschema.validators.validator_for(self.schema).check_schema(dict(self.schema))
+        except jsonschema.SchemaError as error:
+            raise SettingsError(f"response schema at {error.json_path}: {error.message}") from None
 
     @classmethod
     def of(cls, model: type[BaseModel]) -> "JsonParser":
@@ -66,22 +75,25 @@ class JsonParser:
     def parse(self, text: str) -> Parsed:
         """Return the value as plain data; raise UnparsableAnswer where it cannot be had."""
         try:
-            return Parsed(self._checked(json.loads(text, parse_constant=_refuse_constant)))
+            return self._checked(json.loads(text))
         except (ValueError, RecursionError, jsonschema.ValidationError):
             pass
         try:
-            return Parsed(self._checked(json_repair.loads(text)), flags=(REPAIRED,))
+            return self._checked(_repaired(text), REPAIRED)
         except (ValueError, RecursionError, jsonschema.ValidationError) as error:
             raise UnparsableAnswer(_reason(error), raw=text) from None
 
-    def _checked(self, value: Any) -> Any:
+    def _checked(self, value: Any, *flags: str) -> Parsed:
+        """Validate what will be kept: escapes can hide surrogates, NaN and 1e999 are no JSON."""
+        kept, replaced = clean_text(json.dumps(value, ensure_ascii=False, allow_nan=False))
+        value = json.loads(kept)
         self._validator.validate(value)
-        return value
+        return Parsed(value, (*flags, REPLACED_SURROGATES) if replaced else flags)
 
     @cached_property
     def _validator(self) -> Any:
         validator = jsonschema.validators.validator_for(self.schema)
-        return validator(self.schema)
+        return validator(self.schema, format_checker=validator.FORMAT_CHECKER)
 
 
 def parser_for(schema: Mapping[str, Any] | None) -> Parser:
@@ -89,13 +101,17 @@ def parser_for(schema: Mapping[str, Any] | None) -> Parser:
     return TextParser() if schema is None else JsonParser(schema)
 
 
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+def _repaired(text: str) -> Any:
+    """Return what json_repair makes of a text; it makes "" of a text that holds no JSON."""
+    value = json_repair.loads(text)
+    if value == "":
+        raise ValueError("nothing to repair")
+    return value
 
 
 def _reason(error: Exception) -> str:
-    """Say where the answer misfits without repeating it: it may hold personal data."""
+    """Name the rule that was broken, in the schema's words: the answer may hold personal data."""
     if isinstance(error, jsonschema.ValidationError):
-        where = "/".join(map(str, error.absolute_path)) or "the top level"
-        return f"the answer misfits its schema at {where}: rule {error.validator!r}"
+        rule = "/".join(map(str, error.absolute_schema_path))
+        return f"the answer misfits its schema at {rule}"
     return f"the answer is not JSON ({type(error).__name__})"

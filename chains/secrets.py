@@ -9,19 +9,21 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic_core import PydanticCustomError
+
 from chains.errors import SettingsError
 
-FORMS = "env:NAME, file:PATH or secrets/SCOPE/KEY"
+FORMS = "a reference (env:NAME, file:PATH or secrets/SCOPE/KEY)"
 
 
-def check_reference(key: str, value: str) -> str:
-    """Return `value` where it is a reference; nothing is resolved.
+def check_reference(value: str) -> str:
+    """Return `value` where it is a reference; nothing is resolved. A validator for settings.
 
-    Raises SettingsError naming the settings key and never the value: what is not a reference is
-    likely the secret itself.
+    Raises PydanticCustomError (a ValueError) that never repeats the value: what is not a reference
+    is likely the secret itself.
     """
     if _resolver(value) is None:
-        raise SettingsError(f"{key}: expected a reference ({FORMS}), never the secret itself")
+        raise PydanticCustomError("secret_reference", f"expected {FORMS}, never the secret itself")
     return value
 
 
@@ -32,7 +34,7 @@ def resolve_secret(reference: str) -> str:
     """
     found = _resolver(reference)
     if found is None:
-        raise SettingsError(f"expected a reference to a secret ({FORMS})")
+        raise SettingsError(f"secret: expected {FORMS}, never the secret itself")
     resolve, match = found
     value = resolve(reference, *match.groups()).strip()
     if not value:

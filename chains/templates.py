@@ -110,7 +110,7 @@ def parse_template(text: str, where: str) -> Template:
         front = _FrontMatter.model_validate(yaml.safe_load(parts[1]))
     except (ValidationError, yaml.YAMLError) as error:
         raise TemplateError(f"{where}: front matter: {error}") from None
-    bodies = _split_roles(parts[2])
+    bodies = _split_roles(parts[2], where)
     _check_variables(where, bodies, set(front.variables))
     return Template(
         name=front.name,
@@ -125,7 +125,10 @@ def parse_template(text: str, where: str) -> Template:
 def _load_file(path: Path) -> Template:
     if not path.is_file():
         raise TemplateError(f"no template file {str(path)!r}")
-    return parse_template(path.read_text("utf-8"), where=str(path))
+    try:
+        return parse_template(path.read_text("utf-8"), where=str(path))
+    except UnicodeDecodeError as error:
+        raise TemplateError(f"{path}: is not UTF-8: {error.reason}") from None
 
 
 def _released() -> list[tuple[str, str]]:
@@ -134,10 +137,12 @@ def _released() -> list[tuple[str, str]]:
     return [(name, version) for name, _, version in (stem.partition("@") for stem in stems)]
 
 
-def _split_roles(body: str) -> tuple[tuple[Role, str], ...]:
+def _split_roles(body: str, where: str) -> tuple[tuple[Role, str], ...]:
     head, *rest = _ROLE_LINE.split(body)
     if not rest:
         return (("user", head.strip()),)
+    if head.strip():
+        raise TemplateError(f"{where}: text before the first role line belongs to no message")
     roles, texts = rest[::2], rest[1::2]
     return tuple((cast(Role, role), text.strip()) for role, text in zip(roles, texts, strict=True))
 
@@ -145,9 +150,9 @@ def _split_roles(body: str) -> tuple[tuple[Role, str], ...]:
 def _check_variables(where: str, bodies: tuple[tuple[Role, str], ...], declared: set[str]) -> None:
     try:
         trees = [_ENVIRONMENT.parse(body) for _, body in bodies]
+        used = set().union(*map(meta.find_undeclared_variables, trees))
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(f"{where}: line {error.lineno} of a message: {error.message}") from None
-    used = set().union(*(meta.find_undeclared_variables(tree) for tree in trees))
     if used != declared:
         raise TemplateError(
             f"{where}: variables used but not declared: {sorted(used - declared)}; "

@@ -15,7 +15,8 @@ import importlib, sys, zipfile
 wheel, root = sys.argv[1:]
 sys.path[:] = [wheel] + [it for it in sys.path if it not in ("", root)]
 sys.meta_path[:] = [it for it in sys.meta_path if "editable" not in repr(it)]
-names = [it[:-3].replace("/", ".") for it in zipfile.ZipFile(wheel).namelist() if it.endswith(".py")]
+files = [it for it in zipfile.ZipFile(wheel).namelist() if it.endswith(".py")]
+names = [it[:-3].replace("/", ".") for it in files]
 for name in names:
     module = importlib.import_module(name.removesuffix(".__init__"))
     assert module.__file__.startswith(wheel), module.__file__

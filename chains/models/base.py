@@ -104,7 +104,10 @@ class Model(Protocol):
         ...
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
-        """Return the prompt's length in tokens, without loading weights."""
+        """Return the prompt's length in tokens, without loading weights.
+
+        What it raises is the row's error.
+        """
         ...
 
     def complete(self, requests: Sequence[Request]) -> list[Outcome]:

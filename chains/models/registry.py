@@ -27,7 +27,7 @@ def resolve(spec: str, endpoints: Mapping[str, Any] | None = None) -> ModelRef:
     kind, _, rest = spec.partition(":")
     resolver = _RESOLVERS.get(kind)
     if resolver is None:
-        raise SettingsError(f"chain.model: expected one of {FORMS}; found {spec!r}")
+        raise _unknown(spec)
     return resolver(spec, rest, endpoints or {})
 
 
@@ -43,13 +43,19 @@ def import_object(path: str) -> Any:
     module, _, attribute = path.partition(":")
     try:
         return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ModelLoadError(f"cannot import {path!r}: {error}") from error
+
+
+def _unknown(spec: str) -> SettingsError:
+    return SettingsError(f"chain.model: expected one of {FORMS}; found {spec!r}")
 
 
 def _extractive(spec: str, rest: str, endpoints: Mapping[str, Any]) -> ModelRef:
     from chains.models.extractive import resolve_extractive
 
+    if rest:
+        raise _unknown(spec)
     return resolve_extractive()
 
 

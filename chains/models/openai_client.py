@@ -1,0 +1,224 @@
+"""The one place that speaks through the OpenAI SDK, and turns what it raises into our errors.
+
+Imported only where a request is about to be sent: the SDK takes a second to load.
+"""
+
+import asyncio
+import json
+import math
+import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+import openai
+
+from chains.errors import (
+    CompletionError,
+    ConnectionBroken,
+    ContentFiltered,
+    ContextLengthExceeded,
+    CredentialRejected,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    Refused,
+    ServerError,
+    TimedOut,
+)
+from chains.models.base import Answer, Usage
+from chains.text import clean_text
+
+
+class ChatClient:
+    """An open client of one endpoint. Retries nothing, follows no redirect, has one deadline.
+
+    Hold one of `slots` while asking: there are as many as connections.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None,
+        *,
+        timeout_seconds: float,
+        concurrency: int,
+        use_proxy: bool,
+    ) -> None:
+        """`use_proxy`: obey the environment's proxies; they cannot reach a loopback server."""
+        self.slots = asyncio.Semaphore(concurrency)
+        self._timeout_seconds = timeout_seconds
+        # Without a key no header is sent. The SDK is never left to look for a key itself: it would
+        # hand OPENAI_API_KEY, the user's own, to a server that it was not meant for.
+        self._headers = {"Authorization": openai.Omit() if api_key is None else f"Bearer {api_key}"}
+        limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+        self._client = openai.AsyncOpenAI(
+            base_url=base_url,
+            api_key="sent with each request",
+            max_retries=0,
+            timeout=None,
+            http_client=httpx2.AsyncClient(limits=limits, timeout=None, trust_env=use_proxy),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._client.close()
+
+    async def ask(self, body: Mapping[str, Any]) -> Answer:
+        """Send one chat completion request and return its answer.
+
+        Raises CompletionError only. The SDK's error is not chained: it holds the request, and with
+        it the prompt and the key.
+        """
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                response = await self._client.post(
+                    "/chat/completions",
+                    body=body,
+                    cast_to=httpx2.Response,
+                    options={"headers": self._headers},
+                )
+        except (TimeoutError, openai.OpenAIError) as error:
+            failure = translate(error)
+        else:
+            return read_answer(response.content, (time.perf_counter() - started) * 1000)
+        raise failure
+
+
+_OF_STATUS: dict[int, type[CompletionError]] = {
+    400: InvalidRequest,
+    401: CredentialRejected,
+    403: CredentialRejected,
+    404: NotFound,
+    413: InvalidRequest,
+    422: InvalidRequest,
+    429: RateLimited,
+}
+_SAID_IN = ("type", "code", "error_code")
+_OF_REASON: tuple[tuple[re.Pattern[str], type[CompletionError]], ...] = (
+    (
+        re.compile(r"context[ _-]?(length|window|size)|maximum context|prompt is too long", re.I),
+        ContextLengthExceeded,
+    ),
+    (re.compile(r"content[ _-]?(filter|policy|management)", re.I), ContentFiltered),
+)
+
+
+def translate(error: Exception) -> CompletionError:
+    """Return our error for one of the SDK; its message is safe to log and to store.
+
+    A status that is not in the table (5xx, 408, 409, a redirect) is taken as passing.
+    """
+    if isinstance(error, openai.APIStatusError):
+        return _of_status(error)
+    if isinstance(error, TimeoutError | openai.APITimeoutError):
+        return TimedOut("no whole answer within the deadline")
+    if isinstance(error, openai.APIConnectionError):
+        return ConnectionBroken(f"no whole answer: {type(error.__cause__).__name__}")
+    return ServerError(f"the client failed: {type(error).__name__}")
+
+
+def _of_status(error: openai.APIStatusError) -> CompletionError:
+    status, body = error.status_code, error.body if isinstance(error.body, Mapping) else {}
+    reason = " ".join([str(status), *_safe_words(body)])
+    kind = _OF_STATUS.get(status, ServerError)
+    if kind is RateLimited:
+        return RateLimited(reason, retry_after=retry_after_seconds(error.response.headers))
+    if kind is InvalidRequest:
+        said = " ".join(str(body.get(name)) for name in (*_SAID_IN, "message"))
+        kind = next((of for pattern, of in _OF_REASON if pattern.search(said)), kind)
+    return kind(reason)
+
+
+def _safe_words(body: Mapping[str, Any]) -> list[str]:
+    """Return the values that are one word of letters: a key has digits, a prompt has spaces."""
+    values = [body.get(name) for name in _SAID_IN]
+    return [v for v in values if isinstance(v, str) and re.fullmatch(r"[A-Za-z_]{1,64}", v)]
+
+
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """Return how long the server asks to wait; None where it says nothing usable.
+
+    Understood: milliseconds (`retry-after-ms`), seconds, an HTTP date (against the server's own
+    clock where it sends one). Not usable: zero, negative, NaN, infinite, a date gone by, garbage.
+    """
+    said = headers.get("retry-after", "")
+    readings = (
+        (headers.get("retry-after-ms", ""), lambda text: float(text) / 1000),
+        (said, float),
+        (said, lambda text: _timestamp(text) - _timestamp(headers["date"])),
+        (said, lambda text: _timestamp(text) - time.time()),
+    )
+    for text, read in readings:
+        try:
+            seconds = read(text)
+        except (ValueError, KeyError, OverflowError):
+            continue
+        return seconds if math.isfinite(seconds) and seconds > 0 else None
+    return None
+
+
+def _timestamp(http_date: str) -> float:
+    return parsedate_to_datetime(http_date).timestamp()
+
+
+def read_answer(body: bytes, latency_ms: float) -> Answer:
+    """Return the answer in a response of status 200.
+
+    Raises Refused where the model declined, ServerError where the body is not a whole completion:
+    a sign-in page, an error in disguise, no choices.
+    """
+    found = _read(body)
+    if found is None:
+        raise ServerError("status 200 without a completion")
+    refusal, text, finish_reason, usage = found
+    if refusal:
+        raise Refused("the model declined to answer", raw=clean_text(refusal)[0])
+    cleaned, replaced = clean_text(text)
+    flags = ("replaced_surrogates",) if replaced else ()
+    return Answer(cleaned, finish_reason, usage, latency_ms, flags)
+
+
+def _read(body: bytes) -> tuple[str | None, str, str | None, Usage] | None:
+    """Return refusal, text, finish reason and usage; None and no error, which would hold the body.
+
+    Written for bodies of any shape: what is looked for and not there ends in None.
+    """
+    try:
+        completion = json.loads(body)
+        choice = completion["choices"][0]
+        message, finish_reason = choice["message"], choice.get("finish_reason")
+        refusal = message.get("refusal")
+        text = "" if refusal else _text(message.get("content"), finish_reason)
+        usage = completion.get("usage") or {}
+        tokens = Usage(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    finish_reason = finish_reason if isinstance(finish_reason, str) else None
+    return str(refusal) if refusal else None, text, finish_reason, tokens
+
+
+def _text(content: Any, finish_reason: str | None) -> str:
+    """Return the text; reasoning models on Databricks answer in parts, of which the text counts."""
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if part["type"] == "text")
+    if isinstance(content, str):
+        return content
+    if content is None and finish_reason in ("length", "content_filter"):
+        return ""
+    raise TypeError("no text")
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) else None

@@ -1,0 +1,246 @@
+"""Any causal or seq2seq model of transformers, in this process: on its GPU, else on its CPU."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from chains.errors import CompletionError, ContextLengthExceeded, JobError
+from chains.models.base import (
+    Answer,
+    Message,
+    ModelRef,
+    Outcome,
+    Parameters,
+    Request,
+    Usage,
+    isolate,
+)
+from chains.models.batching import pack
+from chains.models.decoding import GumbelSampler, StopStrings, row_seed
+from chains.models.digest import folder_digest
+from chains.models.prompts import encode
+from chains.models.weights import (
+    check_files,
+    load_config,
+    load_tokenizer,
+    load_weights,
+    loading,
+    snapshot,
+)
+
+CPU_BATCH_TOKENS = 16_384
+GPU_BATCH_TOKENS = 65_536
+
+Ids = list[int]
+
+log = logging.getLogger("gristmill.models")
+
+
+class TransformersModel:
+    """Completes prompts in batches of similar length, under a budget of tokens.
+
+    Weights are read from safetensors only, as bfloat16 on a GPU and float32 on a CPU; code that
+    comes with a model is not run. `Parameters` alone decide how it answers: the sampling defaults
+    in the model's own generation_config.json have no effect. The response schema has none either.
+
+    `ref.options`: `batch_tokens` (int), the most tokens in a batch, padding and answers included.
+    """
+
+    def __init__(self, ref: ModelRef) -> None:
+        self.ref = ref
+
+    @cached_property
+    def context_window(self) -> int | None:
+        """The window in tokens: what the config says, otherwise what the tokenizer says."""
+        window: int | None = getattr(
+            self._config.get_text_config(), "max_position_embeddings", None
+        )
+        limit = self._tokenizer.model_max_length
+        return window or (limit if limit < 1e9 else None)
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Return the prompt's length in tokens, without loading weights.
+
+        Raises `CompletionError` where this prompt cannot be encoded.
+        """
+        return len(encode(self._tokenizer, messages))
+
+    def complete(self, requests: Sequence[Request]) -> list[Outcome]:
+        """Answer every request, in order; raise `ModelLoadError` where the model cannot be had.
+
+        A prompt that exceeds the window together with its answer is not run. Where the GPU itself
+        fails, `JobError` is raised: no row is at fault, and this process has lost its model.
+        """
+        _ = self._network  # what is missing stops the job here, instead of row by row
+        prompts: dict[int, Ids] = {}
+        outcomes: dict[int, Outcome] = {}
+        for i, request in enumerate(requests):
+            try:
+                prompts[i] = self._prompt(request)
+            except CompletionError as error:
+                outcomes[i] = error
+        known = {id(requests[i]): prompt for i, prompt in prompts.items()}
+
+        def ask(batch: Sequence[Request]) -> list[Outcome]:
+            return self.generate(batch, [known[id(request)] for request in batch])
+
+        for positions in self._batches(requests, prompts):
+            answers = isolate(ask, [requests[i] for i in positions])
+            outcomes.update(zip(positions, answers, strict=True))
+        return [outcomes[i] for i in range(len(requests))]
+
+    def generate(self, requests: Sequence[Request], prompts: Sequence[Ids]) -> list[Outcome]:
+        """Run one batch, whose requests differ at most in their seeds."""
+        import torch
+
+        started = time.perf_counter()
+        rows, mask = self._pad(prompts)
+        start = 1 if self._config.is_encoder_decoder else rows.shape[1]
+        parameters = requests[0].parameters
+        stop = StopStrings(parameters.stop, start, self._decode) if parameters.stop else None
+        try:
+            tokens = self._network.generate(
+                input_ids=rows,
+                attention_mask=mask,
+                generation_config=self._generation_config(parameters),
+                logits_processor=self._samplers(requests, prompts),
+                stopping_criteria=[stop] if stop else [],
+            )
+            answers: list[Ids] = tokens[:, start:].tolist()
+        except torch.AcceleratorError as error:
+            raise JobError(f"the GPU failed under {self.ref.name}: {error}") from error
+        latency_ms = (time.perf_counter() - started) * 1000
+        ends = stop.lengths if stop else {}
+        return [
+            self._answer(request, len(prompts[i]), answers[i], ends.get(i), latency_ms)
+            for i, request in enumerate(requests)
+        ]
+
+    def _answer(
+        self, request: Request, read: int, tokens: Ids, stopped_at: int | None, latency_ms: float
+    ) -> Answer:
+        """Cut the tokens behind their end, and the text before its stop string."""
+        ends = self._network.generation_config.eos_token_id or ()
+        tokens = tokens[:stopped_at]
+        ended_at = next((n for n, token in enumerate(tokens, 1) if token in ends), None)
+        tokens = tokens[:ended_at]
+        text = self._decode([tokens])[0]
+        cuts = [text.index(stop) for stop in request.parameters.stop if stop in text]
+        stopped = cuts or stopped_at is not None or ended_at is not None
+        return Answer(
+            text=text[: min(cuts, default=None)],
+            finish_reason="stop" if stopped else "length",
+            usage=Usage(read, len(tokens)),
+            latency_ms=latency_ms,
+        )
+
+    def _prompt(self, request: Request) -> Ids:
+        ids = encode(self._tokenizer, request.messages)
+        limit = request.parameters.max_output_tokens
+        apart = self._config.is_encoder_decoder  # encoder and decoder have a window each
+        needed = max(len(ids), limit) if apart else len(ids) + limit
+        if self.context_window is not None and needed > self.context_window:
+            raise ContextLengthExceeded(
+                f"expected at most {self.context_window} tokens of prompt and answer, "
+                f"found {len(ids)} and up to {limit} (max_output_tokens)"
+            )
+        return ids
+
+    def _batches(
+        self, requests: Sequence[Request], prompts: Mapping[int, Ids]
+    ) -> Iterator[list[int]]:
+        """Yield positions of requests that can run together."""
+        default = GPU_BATCH_TOKENS if self._network.device.type == "cuda" else CPU_BATCH_TOKENS
+        budget = int(dict(self.ref.options).get("batch_tokens", default))
+        alike: dict[Parameters, list[int]] = {}
+        for i in prompts:
+            alike.setdefault(requests[i].parameters.model_copy(update={"seed": 0}), []).append(i)
+        for parameters, positions in alike.items():
+            lengths = [len(prompts[i]) for i in positions]
+            for batch in pack(lengths, parameters.max_output_tokens, budget):
+                yield [positions[i] for i in batch]
+
+    def _pad(self, prompts: Sequence[Ids]) -> tuple[Any, Any]:
+        """Return ids and mask, each (rows, longest prompt) int64, on the model's device."""
+        import torch
+        from torch.nn.utils.rnn import pad_sequence
+
+        padding = self._network.generation_config.pad_token_id
+        side = "right" if self._config.is_encoder_decoder else "left"
+        tensors = [torch.tensor(prompt, dtype=torch.long) for prompt in prompts]
+        rows = pad_sequence(tensors, True, padding, side)
+        mask = pad_sequence([torch.ones_like(ids) for ids in tensors], True, 0, side)
+        return rows.to(self._network.device), mask.to(self._network.device)
+
+    def _samplers(self, requests: Sequence[Request], prompts: Sequence[Ids]) -> list[GumbelSampler]:
+        parameters = requests[0].parameters
+        if parameters.temperature == 0:
+            return []
+        seeds = [row_seed(r.parameters.seed, p) for r, p in zip(requests, prompts, strict=True)]
+        device = self._network.device
+        return [GumbelSampler(parameters.temperature, parameters.top_p, seeds, device)]
+
+    def _generation_config(self, parameters: Parameters) -> Any:
+        from transformers import GenerationConfig
+
+        return GenerationConfig(  # type: ignore[no-untyped-call]
+            do_sample=False,  # the sampler makes arg max a draw
+            max_new_tokens=parameters.max_output_tokens,
+            min_new_tokens=parameters.min_output_tokens,
+        )
+
+    def _decode(self, rows: Any) -> list[str]:
+        texts: list[str] = self._tokenizer.batch_decode(
+            rows, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return texts
+
+    @cached_property
+    def _config(self) -> Any:
+        with loading("config", self.ref.spec):
+            return load_config(self._folder())
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        with loading("tokenizer", self.ref.spec):
+            return load_tokenizer(self._folder())
+
+    @cached_property
+    def _network(self) -> Any:
+        started = time.perf_counter()
+        with loading("weights", self.ref.spec):
+            network = load_weights(self._folder(weights=True), self._config, self._tokenizer)
+        seconds = time.perf_counter() - started
+        log.info("loaded %s in %.1f s (pid %d)", self.ref.name, seconds, os.getpid())
+        return network
+
+    def _folder(self, weights: bool = False) -> Path:
+        folder = Path(self.ref.location)
+        if not folder.is_absolute():
+            folder = snapshot(self.ref.location, self.ref.digest, weights)
+        check_files(folder, weights)
+        return folder
+
+
+def resolve_transformers(spec: str, location: str, batch_tokens: int | None = None) -> ModelRef:
+    """Return the model behind `path:FOLDER`, or `hf:ID` and `hf:ID@REVISION`, as it is now.
+
+    A folder's identity is the digest of its files, a hub model's its commit; its weights are
+    fetched by who loads them. Raises ModelLoadError where the model cannot be had.
+    """
+    options = () if batch_tokens is None else (("batch_tokens", batch_tokens),)
+    if spec.startswith("hf:"):
+        repository, _, revision = location.partition("@")
+        with loading("files", spec):
+            commit = snapshot(repository, revision or None, weights=False).name
+        name = f"{repository}@{commit[:12]}"
+        return ModelRef(spec, "transformers", name, repository, commit, options)
+    folder = Path(location).expanduser().resolve()
+    check_files(folder)
+    digest = folder_digest(folder)
+    name = f"{folder.name}@{digest[:12]}"
+    return ModelRef(spec, "transformers", name, str(folder), digest, options)

@@ -1,0 +1,75 @@
+import pickle
+import traceback
+
+import pytest
+from pydantic import ValidationError
+
+from chains.errors import SettingsError
+from chains.models.endpoint import EndpointModel, EndpointSettings, resolve_endpoint
+
+KEY = "sk-canary-1f9a77"
+
+
+def test_the_reference_names_the_question_and_not_the_way_to_it():
+    settings = EndpointSettings(base_url="https://x.openai.azure.com/openai/v1", attempts=2)
+    ref = resolve_endpoint("endpoint:azure/gpt-4o", "azure", "gpt-4o", settings)
+    assert (ref.kind, ref.name, ref.location) == ("endpoint", "azure/gpt-4o", "gpt-4o")
+    assert (ref.spec, ref.digest) == ("endpoint:azure/gpt-4o", "endpoint:azure/gpt-4o")
+    assert list(ref.options) == sorted(settings.model_dump().items())
+    assert pickle.loads(pickle.dumps(ref)) == ref
+    assert hash(ref) == hash(resolve_endpoint(ref.spec, "azure", "gpt-4o", settings.model_dump()))
+
+
+def test_the_defaults():
+    assert EndpointSettings(base_url="http://localhost:8000/v1").model_dump() == {
+        "base_url": "http://localhost:8000/v1",
+        "api_key": None,
+        "timeout_seconds": 120.0,
+        "attempts": 5,
+        "concurrency": 16,
+        "max_retry_wait_seconds": 60.0,
+        "context_window": None,
+        "max_tokens_field": "max_tokens",
+        "omit_parameters": (),
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "base_url: Field required"),
+        ({"base_url": "https://h/v1", "apikey": KEY}, "apikey: Extra inputs are not permitted"),
+        ({"base_url": "https://h/v1", "api_key": KEY}, "api_key: expected a reference"),
+        ({"base_url": "https://h/v1", "attempts": 0}, "attempts: Input should be greater"),
+        ({"base_url": "https://h/v1", "timeout_seconds": "nan"}, "timeout_seconds: Input"),
+        ({"base_url": "host/v1"}, r"base_url: expected http\(s\)://HOST"),
+        ({"base_url": f"https://me:{KEY}@h/v1"}, "base_url: expected no user, password"),
+        ({"base_url": f"https://h/v1?api-key={KEY}"}, "base_url: expected no user, password"),
+        ({"base_url": "http://h/v1", "api_key": "env:K"}, "base_url: expected https"),
+        ({"base_url": "http://10.0.0.1/v1", "api_key": "env:K"}, "base_url: expected https"),
+    ],
+)
+def test_wrong_settings_are_named_and_a_secret_is_never_repeated(settings, message):
+    with pytest.raises(SettingsError, match=f"^endpoint 'azure': {message}") as caught:
+        resolve_endpoint("endpoint:azure/m", "azure", "m", settings)
+    assert KEY not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("name", ["apikey", "api_key"])
+def test_settings_made_directly_repeat_no_secret_either(name):
+    with pytest.raises(ValidationError, match=name) as caught:
+        EndpointSettings(**{"base_url": "https://h/v1", name: KEY})
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.8.8", "[::1]"])
+def test_a_key_may_go_in_the_clear_to_this_machine(host):
+    EndpointSettings(base_url=f"http://{host}:8000/v1", api_key="env:K")
+
+
+def test_tokens_are_an_estimate_from_characters():
+    ref = resolve_endpoint("s", "n", "m", {"base_url": "http://h/v1", "context_window": 4096})
+    model = EndpointModel(ref)
+    messages = [{"role": "system", "content": "12345"}, {"role": "user", "content": ""}]
+    assert model.count_tokens(messages) == (2 + 4) + (0 + 4)
+    assert model.context_window == 4096

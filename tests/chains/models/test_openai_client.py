@@ -1,0 +1,72 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chains.errors import ServerError
+from chains.models.base import Answer, Usage
+from chains.models.openai_client import read_answer, retry_after_seconds
+
+
+def test_content_in_parts_is_joined_without_the_reasoning():
+    parts = [{"type": "reasoning", "summary": []}, {"type": "text", "text": "a"}]
+    body = {"choices": [{"message": {"content": [*parts, {"type": "text", "text": "b"}]}}]}
+    assert read_answer(json.dumps(body).encode(), 1.0) == Answer("ab", None, Usage(), 1.0)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["choices", "message"]), inner),
+)
+
+
+@given(st.one_of(st.binary(), json_values.map(json.dumps).map(str.encode)))
+def test_an_odd_body_is_never_an_answer(body):
+    with pytest.raises(ServerError, match=r"^status 200 without a completion$"):
+        read_answer(body, 1.0)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [{}, {"message": None}, {"message": {}}, {"message": {"content": None}, "finish_reason": "x"}],
+)
+def test_a_choice_without_text_is_never_an_answer(choice):
+    with pytest.raises(ServerError):
+        read_answer(json.dumps({"choices": [choice]}).encode(), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "2"}, 2.0),
+        ({"retry-after": "3600"}, 3600.0),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after-ms": "x", "retry-after": "9"}, 9.0),
+        (
+            {
+                "retry-after": "Tue, 03 Nov 2026 10:00:30 GMT",
+                "date": "Tue, 03 Nov 2026 10:00:00 GMT",
+            },
+            30.0,
+        ),
+        (
+            {
+                "retry-after": "Tue, 03 Nov 2026 10:00:00 GMT",
+                "date": "Tue, 03 Nov 2026 10:00:30 GMT",
+            },
+            None,
+        ),
+        ({"retry-after": "Sun, 06 Nov 1994 08:49:37 GMT"}, None),
+        ({"retry-after": "1e999"}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after_in_all_its_forms(headers, seconds):
+    assert retry_after_seconds(headers) == seconds
+
+
+@given(st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms", "date"]), st.text()))
+def test_no_retry_after_raises_or_waits_for_nothing(headers):
+    seconds = retry_after_seconds(headers)
+    assert seconds is None or 0 < seconds < float("inf")

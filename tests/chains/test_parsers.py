@@ -1,0 +1,199 @@
+import json
+from datetime import date
+from enum import StrEnum
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from chains.errors import SettingsError, UnparsableAnswer
+from chains.parsers import REPAIRED, REPLACED_SURROGATES, JsonParser, TextParser, parser_for
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"color": {"enum": ["red", "green"]}, "count": {"type": "integer"}},
+    "required": ["color", "count"],
+}
+RED = {"color": "red", "count": 3}
+RED_TEXT = '{"color": "red", "count": 3}'
+CANARY = "Jane Doe"
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=9,
+)
+
+
+class Color(StrEnum):
+    RED = "red"
+    GREEN = "green"
+
+
+class Item(BaseModel):
+    color: Color
+    bought: date | None = None
+
+
+class Basket(BaseModel):
+    items: list[Item]
+
+
+def unparsable(parser, text):
+    with pytest.raises(UnparsableAnswer) as caught:
+        parser.parse(text)
+    assert caught.value.raw == text
+    return str(caught.value)
+
+
+# -- JSON
+
+
+@given(json_values)
+def test_every_json_value_is_read_strictly_and_without_flags(value):
+    for ascii_only in (True, False):
+        parsed = JsonParser({}).parse(json.dumps(value, ensure_ascii=ascii_only))
+        assert (parsed.value, parsed.flags) == (value, ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"```json\n{RED_TEXT}\n```",
+        f"{RED_TEXT}\nI hope this helps!",
+        f"Sure, here it is: {RED_TEXT}",
+        "{'color': 'red', 'count': 3}",
+        '{"color": "red", "count": 3,}',
+        '{"color": "red", "count": 3',
+    ],
+    ids=["fenced", "trailing text", "leading text", "quotes", "comma", "truncated"],
+)
+def test_a_mended_answer_is_flagged(text):
+    parsed = JsonParser(SCHEMA).parse(text)
+    assert (parsed.value, parsed.flags) == (RED, (REPAIRED,))
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ('{"color": "blue", "count": 3}', "properties/color/enum"),
+        ('{"color": "red", "count": "many"}', "properties/count/type"),
+        ('{"color": "red", "co', "required"),
+        ("[1]", "type"),
+    ],
+)
+def test_a_misfit_names_the_rule_it_breaks(text, rule):
+    assert unparsable(JsonParser(SCHEMA), text) == f"the answer misfits its schema at {rule}"
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_number_that_json_cannot_write_is_unparsable(number):
+    anything = JsonParser({})
+    assert unparsable(anything, f'{{"share": {number}}}') == "the answer is not JSON (ValueError)"
+
+
+@pytest.mark.parametrize("text", ["[" * 10_000, '{"a":' * 10_000, "[" * 10_000 + "]" * 10_000])
+def test_ten_thousand_levels_are_unparsable_and_no_crash(text):
+    assert "is not JSON" in unparsable(JsonParser({}), text)
+
+
+@pytest.mark.parametrize("schema", [SCHEMA, {"required": ["color"]}, {}])
+@pytest.mark.parametrize("text", ["", " \n", "I am sorry, I cannot do that.", "red, three"])
+def test_an_answer_without_json_is_unparsable_whatever_the_schema(schema, text):
+    assert "is not JSON" in unparsable(JsonParser(schema), text)
+
+
+@given(st.text(st.sampled_from('{}[]":,\\ \n`0eN-tru\ud83d\u00e9')) | st.text())
+def test_any_text_is_read_or_unparsable_and_what_is_read_can_be_written(text):
+    try:
+        parsed = JsonParser({}).parse(text)
+    except UnparsableAnswer:
+        return
+    json.dumps(parsed.value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+
+
+def test_a_lone_surrogate_behind_an_escape_is_replaced_and_flagged():
+    parsed = JsonParser({}).parse(r'{"said": "cut \ud83d", "half \ude00": 1}')
+    assert parsed.value == {"said": "cut \ufffd", "half \ufffd": 1}
+    assert parsed.flags == (REPLACED_SURROGATES,)
+    assert JsonParser({}).parse(r"['\ud83d']").flags == (REPAIRED, REPLACED_SURROGATES)
+
+
+def test_a_proper_pair_behind_escapes_is_its_character():
+    parsed = JsonParser({}).parse(r'{"said": "\ud83d\ude00"}')
+    assert (parsed.value, parsed.flags) == ({"said": "\U0001f600"}, ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{CANARY} says no",
+        f'{{"color": "{CANARY}", "count": 3}}',
+        f'{{"color": "red", "count": "{CANARY}"}}',
+        f'{{"color": "red", "count": 3, "ages": {{"{CANARY}": "old"}}}}',
+        f'{{"color": "red", "count": 3, "{CANARY}": 1}}',
+    ],
+    ids=["no JSON", "enum", "type", "key of a map", "unknown key"],
+)
+def test_the_reason_does_not_repeat_the_answer(text):
+    ages = {"type": "object", "additionalProperties": {"type": "integer"}}
+    properties = {**SCHEMA["properties"], "ages": ages}
+    schema = {**SCHEMA, "properties": properties, "additionalProperties": False}
+    assert "Jane" not in unparsable(JsonParser(schema), text)
+
+
+# -- schemas
+
+
+def test_a_pydantic_model_becomes_the_schema():
+    parser = JsonParser.of(Basket)
+    assert parser.schema == Basket.model_json_schema()
+    fitting = {"items": [{"color": "red", "bought": "2026-02-28"}, {"color": "green"}]}
+    assert parser.parse(json.dumps(fitting)).value == fitting
+    unparsable(parser, '{"items": [{"color": "blue"}]}')
+    unparsable(parser, '{"items": "red"}')
+
+
+@pytest.mark.parametrize(
+    ("form", "fits", "misfits"),
+    [
+        ("date", "2026-02-28", "2026-02-30"),
+        ("email", "a@example.com", "example.com"),
+        ("ipv4", "10.0.0.1", "10.0.0.256"),
+        ("uuid", "00000000-0000-0000-0000-000000000000", "0"),
+    ],
+)
+def test_formats_are_checked(form, fits, misfits):
+    parser = JsonParser({"type": "string", "format": form})
+    assert parser.parse(f'"{fits}"').value == fits
+    assert unparsable(parser, f'"{misfits}"') == "the answer misfits its schema at format"
+
+
+def test_a_schema_that_is_none_is_refused_before_any_answer():
+    with pytest.raises(SettingsError, match=r"response schema at \$\.properties\.a\.type: 'text'"):
+        JsonParser({"type": "object", "properties": {"a": {"type": "text"}}})
+
+
+def test_a_schema_decides_the_parser():
+    assert parser_for(None) == TextParser()
+    assert parser_for(SCHEMA) == JsonParser(SCHEMA)
+
+
+# -- text
+
+
+@given(st.text())
+def test_text_is_the_answer_without_the_white_space_around_it(text):
+    if text.strip():
+        parsed = TextParser().parse(f" \n{text}\n")
+        assert (parsed.value, parsed.flags) == (text.strip(), ())
+
+
+@pytest.mark.parametrize("text", ["", " \n\t", "\u00a0\u2003"])
+def test_a_blank_answer_is_unparsable(text):
+    assert unparsable(TextParser(), text) == "the answer is empty"
