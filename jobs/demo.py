@@ -29,11 +29,11 @@ def run_demo(spark: SparkSession, settings: Settings, watch: Watch) -> RunReport
 def show_summaries(spark: SparkSession, settings: Settings, console: Console) -> None:
     """Print the first summaries, and the table's rows by outcome."""
     rows = Table.named(settings.target.table).read(spark)
-    for row in rows.where("error is null").orderBy("id").limit(_SHOWN).collect():
-        console.print(f"[bold]{row['company']}, {row['period']}[/] ({row['id']})")
+    for row in rows.where("error is null and not cached").orderBy("id").limit(_SHOWN).collect():
+        console.print(f"[bold]{row['company']}, {row['period']}[/]", highlight=False)
         console.print(row["result"], markup=False, highlight=False, end="\n\n")
     grid = Grid("rows", "outcome", box=None)
     outcome = F.coalesce("error.code", F.lit("summary")).alias("outcome")
     for row in rows.groupBy(outcome).count().orderBy(F.desc("count")).collect():
         grid.add_row(str(row["count"]), row["outcome"])
-    console.print(grid)
+    console.print(grid, "")
