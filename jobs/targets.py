@@ -57,9 +57,10 @@ class Target:
         base = self.table.version(spark)
         commit = Commit(self.app, base, run_id)
         fresh = self._fresh(answered.questions, spark, base)
-        rows = answered.rows(run_id, fresh).withColumn("source", F.lit(source_ref))
+        rows = answered.rows(run_id, fresh).withColumn("source", F.lit(source_ref)).persist()
         written = self._write_answers(rows.where(~is_dead()).drop("raw"), commit)
         dead = self._write_errors(rows.where(is_dead()), run_id)
+        rows.unpersist()
         return Written(written, dead)
 
     def _fresh(self, questions: DataFrame, spark: SparkSession, base: int) -> DataFrame:

@@ -77,6 +77,8 @@ class Table:
 
     def location(self, spark: SparkSession) -> str:
         """Return the folder that holds the table."""
+        if self.is_path:
+            return self.name
         detail = self._delta(spark).detail().select("location").first()
         assert detail is not None
         return str(detail["location"])

@@ -12,7 +12,8 @@ def encode(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
 
     Without a template the contents stand one below the other, a blank line between, and the
     tokenizer adds its own first and last tokens. Either way control tokens in a content
-    (`<|im_start|>`, `</s>`) are encoded as the characters they are written with. Raises
+    (`<|im_start|>`, `</s>`) are encoded as the characters they are written with; two private-use
+    characters, U+F0000 and U+F0001, are lost to transformers' marking of them. Raises
     `InvalidRequest` where the template refuses the messages' roles or the tokenizer knows no plain
     spelling of a control token (`</s>` in T5's vocabulary), `ModelCrashed` where it breaks.
     """
