@@ -28,7 +28,7 @@ class LoggedChain(PythonModel):
         self._model = load(ref)
         self._turn: AbstractContextManager[Any] = nullcontext()
         if "weights" in context.artifacts:
-            self._turn = Lock()  # a scoring server asks from several threads, tokenizers bear one
+            self._turn = Lock()  # servers ask from several threads, models are made for one
             self._model.complete([])
 
     def predict(
@@ -38,18 +38,12 @@ class LoggedChain(PythonModel):
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
         """Return one row of `OUTPUTS` for each row, in order; a row's error is in its row."""
+        records = model_input.to_dict("records")  # plain values, None or NaN for what is missing
+        rows = [{str(name): value for name, value in it.items()} for it in records]
         with self._turn:
-            completions = self._chain.complete(_rows(model_input), self._model)
+            completions = self._chain.complete(rows, self._model)
         answers = pd.DataFrame([_answer(it) for it in completions], columns=list(OUTPUTS))
         return answers.astype({"input_tokens": "Int64", "output_tokens": "Int64"})
-
-
-def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows as plain values, None for what is missing."""
-    values = frame.astype(object)
-    missing: Any = None
-    records = values.where(values.notna(), missing).to_dict("records")
-    return [{str(name): value for name, value in record.items()} for record in records]
 
 
 def _answer(completion: Completion) -> dict[str, Any]:
