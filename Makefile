@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.set-up
 LOCKS := requirements.lock requirements-torch.lock requirements-uv.lock
-INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps
+INSTALL = $(BIN)/uv pip install --system-certs --quiet --python $(BIN)/python --no-deps
 
 .DEFAULT_GOAL := menu
 .PHONY: menu setup demo test lint format bench dist lock clean
