@@ -21,12 +21,9 @@ OUTPUT = Console()
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return its exit code: 0 done, 1 failed, 2 wrong usage or settings."""
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(message)s",
-        handlers=[RichHandler(console=ERRORS, show_path=False, show_level=False)],
-    )
-    logging.getLogger("py4j").setLevel(logging.WARNING)
+    handler = RichHandler(console=ERRORS, show_path=False, show_level=False)
+    handler.addFilter(lambda record: not record.name.startswith("py4j"))  # it raises all it logs
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
     try:
         commands.main(arguments, prog_name="gristmill", standalone_mode=False)
     except click.ClickException as error:

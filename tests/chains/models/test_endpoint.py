@@ -497,11 +497,13 @@ def test_an_interrupt_passes_cancels_what_is_in_flight_and_leaves_the_model_usab
         endpoint.wait_for(lambda calls: len(calls) == 2)
         os.kill(os.getpid(), signal.SIGINT)
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in some shells
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
         model.complete(requests(2))
     thread.join()
+    signal.signal(signal.SIGINT, before)
     endpoint.wait_for(ended)
     assert kinds(model.complete([request()])) == [Answer]
     assert len(endpoint.calls()) == 3
