@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from chains import Chain, ModelRef, Parameters, load_chain, load_template, resolve_model
 from chains.errors import SettingsError
+from chains.secrets import resolve_secret
 from jobs.settings import ChainSettings, Settings
 from jobs.source import variable_columns
 from udfs.completion import pin
@@ -20,6 +21,7 @@ def pin_work(settings: Settings) -> Work:
     Raises SettingsError, TemplateError or ModelLoadError before Spark starts.
     """
     chain, model = pin_chain(settings)
+    _check_secret(model)
     return Work(
         pinned=pin(chain, model),
         key=settings.source.key,
@@ -44,6 +46,13 @@ def pin_chain(settings: Settings) -> tuple[Chain, ModelRef]:
         chain = load_chain(settings.chain.name)
         model = resolve_model(settings.chain.model, settings.endpoints)
     return _changed(chain, settings.chain), model
+
+
+def _check_secret(model: ModelRef) -> None:
+    """Raise SettingsError where the endpoint's key cannot be had; workers resolve it again."""
+    reference = dict(model.options).get("api_key")
+    if reference is not None:
+        resolve_secret(reference)
 
 
 def _changed(chain: Chain, settings: ChainSettings) -> Chain:

@@ -101,6 +101,12 @@ def test_a_chain_that_cannot_be_is_refused_before_spark(conf, assignment, messag
         pin_work(load_settings(conf(), [assignment]))
 
 
+def test_a_secret_that_is_not_there_is_named_before_spark(conf):
+    given = ["endpoints.a.base_url=https://x.example/v1", "endpoints.a.api_key=env:NO_SUCH_KEY"]
+    with pytest.raises(SettingsError, match="NO_SUCH_KEY"):
+        pin_work(load_settings(conf(), [*given, "chain.model=endpoint:a/m"]))
+
+
 def test_a_secret_in_the_settings_is_refused_and_not_repeated(conf):
     given = ["endpoints.a.base_url=https://x.example/v1", "endpoints.a.api_key=sk-very-secret"]
     with pytest.raises(SettingsError, match="api_key") as caught:
