@@ -163,7 +163,7 @@ def test_the_canonical_form_is_as_it_was_or_every_ledger_would_be_asked_anew():
         '{"chain":"summarize@1","messages":[{"content":"Be short.","role":"system"},'
         '{"content":"Caf\u00e9, \u201c\U0001f600\u201d\\n{{ x }}?","role":"user"}],'
         '"model":"sha256:0a1b","parameters":{"stop":["END"],"temperature":0.5},"sample":0,'
-        '"schema":{"properties":{"n":{"type":"integer"}},"type":"object"}}'
+        r'"schema":"{\"type\": \"object\", \"properties\": {\"n\": {\"type\": \"integer\"}}}"}'
     )
     assert of(QUESTION) == hashlib.sha256(canonical.encode()).hexdigest()
     assert of(QUESTION) == "32420bee4dea92313e5354fd3b77bcd8e6fa89198f123e807a9df2de9c4e5724"
