@@ -1,0 +1,1 @@
+"""The harness: contenders are processes, trials are interleaved, outputs are compared."""

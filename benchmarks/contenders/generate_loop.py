@@ -1,0 +1,43 @@
+"""The bare loop of the transformers workload: length-sorted batches through plain `generate`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from bench.models import note
+
+from chains.models.batching import pack
+from chains.models.transformers import CPU_BATCH_TOKENS
+
+
+class GenerateLoop:
+    """AutoModel, AutoTokenizer, `generate`; the same budget of tokens a batch as gristmill's."""
+
+    def __init__(self, ask: dict[str, Any]) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        folder = ask["spec"].removeprefix("path:")
+        self._tokens = ask["parameters"]["max_output_tokens"]
+        self._tokenizer = AutoTokenizer.from_pretrained(folder)
+        self._network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        note("asker")
+
+    def __call__(self, texts: Sequence[str]) -> list[str | None]:
+        prompts = [[{"role": "user", "content": text}] for text in texts]
+        ids = self._tokenizer.apply_chat_template(
+            prompts, add_generation_prompt=True, return_dict=False
+        )
+        results: dict[int, str] = {}
+        for batch in pack([len(it) for it in ids], self._tokens, CPU_BATCH_TOKENS):
+            inputs = self._tokenizer.pad(
+                {"input_ids": [ids[i] for i in batch]}, padding=True, return_tensors="pt"
+            )
+            answers = self._network.generate(
+                **inputs,
+                do_sample=False,
+                max_new_tokens=self._tokens,
+                min_new_tokens=self._tokens,
+            )[:, inputs["input_ids"].shape[1] :]
+            told = self._tokenizer.batch_decode(answers, skip_special_tokens=True)
+            results.update(zip(batch, told, strict=True))
+        return [results[i] for i in range(len(texts))]

@@ -1,0 +1,1 @@
+"""One workload a file: its contenders, its trials, its table."""

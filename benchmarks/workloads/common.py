@@ -1,0 +1,46 @@
+"""What workloads share: where outputs go, and the small table that warms a contender up."""
+
+from collections.abc import Callable
+from itertools import count
+from shutil import rmtree
+
+from bench import tables
+from bench.trials import Bench, Contender, Steps, Task
+
+CLUSTER = "local-cluster[2,1,2048]"
+WARM_ROWS = 16
+
+WarmUp = Callable[[Contender, int], Task | None]
+
+
+def warm_table(bench: Bench, rows: tables.Rows) -> str:
+    """Return a table of 16 rows, written once for each workload."""
+    path = next(it for i in count() if not (it := bench.work / f"warm-{i}").exists())
+    return tables.write(path, rows[:WARM_ROWS])
+
+
+def fresh(bench: Bench, name: str) -> str:
+    """Return a path of the work folder that nothing was written to."""
+    parent = bench.work / "out"
+    parent.mkdir(exist_ok=True)
+    return str(next(it for i in count() if not (it := parent / f"{name}-{i}").exists()))
+
+
+def out_for(bench: Bench, contender: Contender) -> str:
+    """Return where a trial writes."""
+    return fresh(bench, contender.name.replace(" ", "-"))
+
+
+def shared_steps(bench: Bench, table: str) -> Steps:
+    """Return the steps of a workload that has one: from this table to a new one."""
+    return lambda contender, repeat: [{"table": table, "out": out_for(bench, contender)}]
+
+
+def clean_out(bench: Bench, warm: str) -> WarmUp:
+    """Return the warm-up: forget the outputs so far, then the 16 rows to a new table."""
+
+    def warm_up(contender: Contender, repeat: int) -> Task:
+        rmtree(bench.work / "out", ignore_errors=True)
+        return {"table": warm, "out": out_for(bench, contender) + "-warm"}
+
+    return warm_up
