@@ -10,6 +10,7 @@ from time import time
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import types as T
 
 KEPT_AFTER_DEATH = timedelta(days=1)
 
@@ -19,6 +20,7 @@ class Journal:
     """The journals of one ledger; `folder` is any path that Spark can write."""
 
     folder: str
+    schema: T.StructType
 
     def write(self, name: str, completed: DataFrame) -> None:
         """Evaluate `completed` once and keep it; the only place where a job calls the model."""
@@ -26,7 +28,7 @@ class Journal:
 
     def read(self, spark: SparkSession, name: str) -> DataFrame:
         """Return what was written under a name."""
-        return spark.read.parquet(self._path_of(name))
+        return spark.read.schema(self.schema).parquet(self._path_of(name))
 
     def drop(self, spark: SparkSession, name: str) -> None:
         """Forget answers that the ledger has taken."""

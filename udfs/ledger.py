@@ -43,6 +43,7 @@ class Ledger:
         """
         if not self.table.exists(spark):
             self._create(spark)
+            return
         self._check_format(spark)
         journal = self.journal(spark)
         for name in journal.whole(spark):
@@ -51,7 +52,8 @@ class Ledger:
 
     def journal(self, spark: SparkSession) -> Journal:
         """Return the journals beside the ledger's data: same storage, same permissions."""
-        return Journal(f"{self.table.location(spark)}/_journal")
+        columns = [*completion_type(T.StringType()).fields, *ledger_type().fields[-1:]]
+        return Journal(f"{self.table.location(spark)}/_journal", T.StructType(columns))
 
     def take(self, spark: SparkSession, name: str) -> None:
         """Copy a journal's lasting answers into the ledger, in one commit.

@@ -32,6 +32,7 @@ LEAST_ROWS_PER_TASK = 8
 TASKS_PER_CORE = 32
 LENGTH_CLASSES = 8
 PART_ERROR = "_part_error"
+_SHARES = [i / LENGTH_CLASSES for i in range(1, LENGTH_CLASSES)]
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class Work:
 class Counts:
     """Rows and prompts before the model is asked; `input_tokens` of the misses, where counted.
 
-    `long` rows are asked in `parts` first; what they ask after that is not known before.
+    `long` rows are asked in `parts` first; what they ask after that is not known before. `lengths`
+    part the misses, by characters, into LENGTH_CLASSES of about the same number.
     """
 
     rows: int
@@ -77,6 +79,7 @@ class Counts:
     hits: int
     misses: int
     input_tokens: int | None
+    lengths: list[int] | None
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,9 @@ class Pass:
             F.count_if("known").alias("hits"),
             F.count_if(~F.col("known")).alias("misses"),
             F.sum(F.when(~F.col("known"), F.col("input_tokens"))).alias("input_tokens"),
+            F.percentile_approx(F.when(~F.col("known"), F.col("_length")), _SHARES).alias(
+                "lengths"
+            ),
         ).first()
         assert rows is not None
         assert prompts is not None
@@ -234,12 +240,10 @@ class Pass:
     def _misses(self) -> DataFrame:
         """Return the source rows that pay, laid out in tasks of alike lengths, longest first."""
         tasks = self._tasks()
-        classes = min(LENGTH_CLASSES, tasks)
-        width = tasks // classes
         payers = self.prompts.where(~F.col("known")).select("payer.*", "_length")
-        laid_out = payers.withColumn("_task", _task(payers, classes, width))
+        laid_out = payers.withColumn("_task", _task(payers, self.counts.lengths or [], tasks))
         rows = self.source.join(laid_out, list(self.work.key))
-        in_tasks = rows.repartitionById(classes * width, F.col("_task"))
+        in_tasks = rows.repartitionById(tasks, F.col("_task"))
         return in_tasks.sortWithinPartitions(F.desc("_length"))
 
     def _tasks(self) -> int:
@@ -312,19 +316,18 @@ def _key_json(key: tuple[str, ...]) -> Column:
     return F.to_json(F.struct(*key))
 
 
-def _task(payers: DataFrame, classes: int, width: int) -> Column:
-    """Return a row's task: classes of alike lengths, longest first, each `width` tasks wide.
+def _task(payers: DataFrame, bounds: list[int], tasks: int) -> Column:
+    """Return a row's task: classes of alike lengths, longest first, laid over the tasks.
 
     Rows as long as several bounds are spread over all the classes between them, so that equal
     lengths still use every task.
     """
     length, hashed = F.col("_length"), F.xxhash64(*payers.columns)
-    shares = [i / classes for i in range(1, classes)]
-    bounds = payers.approxQuantile("_length", shares, 0.01) if shares else []
     first = sum(((length < bound).cast("int") for bound in bounds), F.lit(0))
     last = sum(((length <= bound).cast("int") for bound in bounds), F.lit(0))
     in_class = first + F.pmod(hashed, last - first + 1)
-    return (in_class * width + F.pmod(F.xxhash64(hashed), F.lit(width))).cast("int")
+    within = F.pmod(F.xxhash64(hashed), F.lit(1000)) / 1000
+    return F.floor((in_class + within) * tasks / (len(bounds) + 1)).cast("int")
 
 
 def _paid(answers: DataFrame) -> Paid:
