@@ -1,5 +1,6 @@
 """The batch job: a Delta table of inputs becomes a Delta table of completions."""
 
+from dataclasses import replace
 from uuid import uuid4
 
 from pyspark.sql import SparkSession
@@ -27,19 +28,18 @@ def run_batch(spark: SparkSession, settings: Settings, watch: Watch = unwatched)
     with clock.step("pin"):
         work = pin_work(settings)
         source = open_source(spark, settings, work.chain)
+        work = replace(work, source=source.ref)
         target = Target.of(settings.target, settings.source.key)
         target.check(spark)
         ledger = Ledger(Table.named(settings.ledger.table))
         ledger.open(spark)
     with clock.step("complete"):
         answered = flow.run(source.rows, work, ledger, run_id, watch)
-    if settings.on_error == "fail":
-        _refuse_failures(answered, run_id)
-    with clock.step("write"):
-        written = target.write(answered, run_id, source.ref)
-    report = RunReport.of(run_id, settings, work, source.ref, answered, written, clock)
-    answered.close()
-    return report
+    with clock.step("write"), answered:
+        if settings.on_error == "fail":
+            _refuse_failures(answered, run_id)
+        written = target.write(answered, run_id)
+    return RunReport.of(run_id, settings, answered, written, clock)
 
 
 def _refuse_failures(answered: Pass, run_id: str) -> None:

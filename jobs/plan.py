@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from pyspark.sql import SparkSession
 
@@ -49,11 +49,12 @@ def run_plan(spark: SparkSession, settings: Settings) -> PlanReport:
     with clock.step("pin"):
         work = pin_work(settings)
         source = open_source(spark, settings, work.chain)
+        work = replace(work, source=source.ref)
         Target.of(settings.target, settings.source.key).check(spark)
     with clock.step("plan"):
-        planned = flow.plan(source.rows, work, Ledger(Table.named(settings.ledger.table)))
-        counts = planned.counts
-    planned.close()
+        ledger = Ledger(Table.named(settings.ledger.table))
+        with flow.plan(source.rows, work, ledger) as planned:
+            counts = planned.counts
     asked = counts.misses + counts.parts
     return PlanReport(
         rows=counts.rows,
@@ -70,5 +71,5 @@ def run_plan(spark: SparkSession, settings: Settings) -> PlanReport:
             "output": asked * work.chain.parameters.max_output_tokens,
         },
         seconds=clock.seconds,
-        versions=versions(work, source.ref),
+        versions=versions(work),
     )

@@ -56,8 +56,6 @@ class RunReport:
         cls,
         run_id: str,
         settings: Settings,
-        work: Work,
-        source_ref: str,
         answered: Pass,
         written: Written,
         clock: Stopwatch,
@@ -76,7 +74,7 @@ class RunReport:
             written=written.target,
             tokens={"input": paid.input_tokens, "output": paid.output_tokens},
             seconds=clock.seconds,
-            versions=versions(work, source_ref),
+            versions=versions(answered.work),
             tables={
                 "source": Table.named(settings.source.table).name,
                 "target": Table.named(settings.target.table).name,
@@ -90,10 +88,10 @@ class RunReport:
         return json.dumps(asdict(self))
 
 
-def versions(work: Work, source_ref: str) -> dict[str, str]:
+def versions(work: Work) -> dict[str, str]:
     """Return what a run is pinned to, name@version each."""
     return {
-        "source": source_ref,
+        "source": work.source,
         "chain": work.chain.ref,
         "template": work.chain.template.ref,
         "model": work.pinned.model.name,

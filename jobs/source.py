@@ -46,7 +46,7 @@ def variable_columns(settings: Settings, chain: Chain) -> dict[str, str]:
 
 
 def open_source(spark: SparkSession, settings: Settings, chain: Chain) -> Source:
-    """Pin the source table and check that the job's columns and keys are as it needs them.
+    """Pin the source table and check that the job's columns are as it needs them.
 
     Raises TableError that names table, column, what was expected and what was found.
     """
@@ -57,7 +57,9 @@ def open_source(spark: SparkSession, settings: Settings, chain: Chain) -> Source
     rows = table.read(spark, version)
     ref = f"{settings.source.table}@{version}"
     _check_columns(ref, rows, settings, chain)
-    return Source(_one_a_key(ref, rows, settings.source), ref)
+    if settings.source.duplicates == "last":
+        rows = _last_of_each_key(rows, settings.source)
+    return Source(rows, ref)
 
 
 def _check_columns(ref: str, rows: DataFrame, settings: Settings, chain: Chain) -> None:
@@ -87,30 +89,12 @@ def _type_of(ref: str, rows: DataFrame, column: str) -> T.DataType:
         raise TableError(f"table {ref}: no column {column!r}; it has {rows.columns}") from None
 
 
-def _one_a_key(ref: str, rows: DataFrame, source: SourceSettings) -> DataFrame:
-    """Return the rows with each key once; refuse duplicates unless the last of them is wanted."""
-    key = list(source.key)
-    if source.duplicates == "last":
-        if source.order_by is None:
-            raise SettingsError("source.order_by: source.duplicates=last needs the column to order")
-        newest = Window.partitionBy(*key).orderBy(F.desc(source.order_by), *_tie_break(rows))
-        rows = rows.withColumn("_rank", F.row_number().over(newest)).where("_rank = 1")
-        rows = rows.drop("_rank")
-    broken = _broken_keys(rows, key).limit(3).collect()
-    if broken:
-        found = "; ".join(f"{[it[k] for k in key]!r:.80} {it['_rows']} times" for it in broken)
-        raise TableError(
-            f"table {ref}, key {key}: expected each key once and not null, found {found}. Set "
-            "source.key to columns that name a row, or source.duplicates to last"
-        )
-    return rows
-
-
-def _broken_keys(rows: DataFrame, key: list[str]) -> DataFrame:
-    is_null = F.lit(False)
-    for column in key:
-        is_null = is_null | F.col(column).isNull()
-    return rows.groupBy(*key).agg(F.count("*").alias("_rows")).where((F.col("_rows") > 1) | is_null)
+def _last_of_each_key(rows: DataFrame, source: SourceSettings) -> DataFrame:
+    """Return the newest row of each key."""
+    if source.order_by is None:
+        raise SettingsError("source.order_by: source.duplicates=last needs the column to order")
+    newest = Window.partitionBy(*source.key).orderBy(F.desc(source.order_by), *_tie_break(rows))
+    return rows.withColumn("_rank", F.row_number().over(newest)).where("_rank = 1").drop("_rank")
 
 
 def _tie_break(rows: DataFrame) -> list[Column]:

@@ -47,7 +47,7 @@ class Target:
                 f"no columns {missing}. Choose another table, or target.mode overwrite"
             )
 
-    def write(self, answered: Pass, run_id: str, source_ref: str) -> "Written":
+    def write(self, answered: Pass, run_id: str) -> "Written":
         """Write what changed. A run that finds the target as it should be commits nothing.
 
         1. The target: readers see it whole. 2. The dead letters: a crash in between leaves rows in
@@ -57,7 +57,8 @@ class Target:
         base = self.table.version(spark)
         commit = Commit(self.app, base, run_id)
         fresh = self._fresh(answered.questions, spark, base)
-        rows = answered.rows(run_id, fresh).withColumn("source", F.lit(source_ref)).persist()
+        source = F.lit(answered.work.source)
+        rows = answered.rows(run_id, fresh).withColumn("source", source).persist()
         written = self._write_answers(rows.where(~is_dead()).drop("raw"), commit)
         dead = self._write_errors(rows.where(is_dead()), run_id)
         rows.unpersist()

@@ -5,19 +5,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from delta.tables import DeltaTable
+from py4j.protocol import Py4JError
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from chains.errors import JobError, TableError
 
-_USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _MERGED_ROWS = ("numTargetRowsInserted", "numTargetRowsUpdated")
-_TXN_APP_ID = "spark.databricks.delta.write.txnAppId"
-_TXN_VERSION = "spark.databricks.delta.write.txnVersion"
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,20 @@ class Commit:
     app: str
     base: int
     run_id: str
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Session settings that make Delta refuse a second commit computed on the same version.
+
+        As options of a writer, merges and catalog tables would not take them.
+        """
+        return {
+            "spark.databricks.delta.write.txnAppId": f"gristmill/{self.app}",
+            "spark.databricks.delta.write.txnVersion": str(self.base + 1),
+            "spark.databricks.delta.commitInfo.userMetadata": json.dumps(
+                {"gristmill_run_id": self.run_id}
+            ),
+        }
 
 
 @dataclass(frozen=True)
@@ -69,11 +81,7 @@ class Table:
 
     def version(self, spark: SparkSession) -> int:
         """Return the newest version, -1 where there is no table."""
-        if not self.exists(spark):
-            return -1
-        newest = self._delta(spark).history(1).select("version").first()
-        assert newest is not None
-        return int(newest["version"])
+        return _newest_version(spark, self._delta(spark)) if self.exists(spark) else -1
 
     def location(self, spark: SparkSession) -> str:
         """Return the folder that holds the table."""
@@ -106,10 +114,15 @@ class Table:
         return dict(detail["properties"])
 
     def append_once(self, rows: DataFrame, name: str) -> None:
-        """Add rows in a commit that lands once for each name, however often it is tried."""
-        once = {_TXN_APP_ID: f"gristmill/{name}", _TXN_VERSION: "0"}
-        with _session_conf(rows.sparkSession, once):
-            self._save(rows, "append", {})
+        """Add rows in a commit that lands once for each name, however often it is tried.
+
+        The table is there. Nothing is set on the session: other writes may go on in it.
+        """
+        options = {"txnAppId": f"gristmill/{name}", "txnVersion": "0"}
+        if self.is_path:
+            rows.write.format("delta").mode("append").options(**options).save(self.name)
+        else:
+            rows.writeTo(self.relation).options(**options).append()
 
     def append(self, rows: DataFrame, commit: Commit) -> int:
         """Add rows, creating the table where there is none; return how many were committed."""
@@ -128,7 +141,7 @@ class Table:
             return self.append(rows, commit)
         spark = rows.sparkSession
         same_key = " AND ".join(f"old.{_quoted(k)} <=> new.{_quoted(k)}" for k in key)
-        with _session_conf(spark, self._once(commit)):
+        with _session_conf(spark, commit.settings):
             (
                 self._delta(spark)
                 .alias("old")
@@ -141,24 +154,13 @@ class Table:
         return self._landed(spark, commit)
 
     def _write(self, rows: DataFrame, mode: str, commit: Commit, options: dict[str, str]) -> int:
-        with _session_conf(rows.sparkSession, self._once(commit)):
-            self._save(rows, mode, options)
-        return self._landed(rows.sparkSession, commit)
-
-    def _save(self, rows: DataFrame, mode: str, options: dict[str, str]) -> None:
         writer = rows.write.format("delta").mode(mode).options(**options)
-        if self.is_path:
-            writer.save(self.name)
-        else:
-            writer.saveAsTable(self.relation)
-
-    def _once(self, commit: Commit) -> dict[str, str]:
-        """Session settings that make Delta refuse a second commit computed on the same version."""
-        return {
-            _TXN_APP_ID: f"gristmill/{commit.app}",
-            _TXN_VERSION: str(commit.base + 1),
-            _USER_METADATA: json.dumps({"gristmill_run_id": commit.run_id}),
-        }
+        with _session_conf(rows.sparkSession, commit.settings):
+            if self.is_path:
+                writer.save(self.name)
+            else:
+                writer.saveAsTable(self.relation)
+        return self._landed(rows.sparkSession, commit)
 
     def _landed(self, spark: SparkSession, commit: Commit) -> int:
         """Return the rows of a commit; raise where Delta skipped it, which it does silently."""
@@ -177,6 +179,16 @@ class Table:
         if self.is_path:
             return DeltaTable.forPath(spark, self.name)
         return DeltaTable.forName(spark, self.relation)
+
+
+def _newest_version(spark: SparkSession, table: Any) -> int:
+    """Read a table's version from its snapshot, which takes no Spark job; or from its history."""
+    try:
+        none = cast(Any, spark._jvm).scala.Option.apply(None)
+        return int(table._jdt.deltaLog().update(False, none, none).version())
+    except (AttributeError, TypeError, Py4JError):  # a platform's own Delta has no such log
+        newest = table.history(1).select("version").first()
+        return int(newest["version"])
 
 
 def _quoted(identifier: str) -> str:

@@ -21,16 +21,17 @@ _PART = "_part"
 
 
 def plan(source: DataFrame, work: Work, ledger: Ledger) -> Pass:
-    """Return the pass that a run would begin with, tokens counted; spends nothing. Close it."""
+    """Return the pass that a run would begin with, tokens counted; spends nothing."""
     return Pass(work.prepare(source), work, ledger, count_tokens=True)
 
 
 def run(
     source: DataFrame, work: Work, ledger: Ledger, run_id: str, watch: Watch = unwatched
 ) -> Pass:
-    """Ask for all misses of the source; return the pass that has its rows. Close it.
+    """Ask for all misses of the source; return the pass that has its rows.
 
-    `source` must give the same rows whenever it is read, and each key once.
+    `source` must give the same rows whenever it is read, and each key once. Raises TableError
+    where it does not name each row by its key.
     """
     return _run(work.prepare(source), work, ledger, run_id, watch)
 
@@ -42,11 +43,9 @@ def _run(rows: DataFrame, work: Work, ledger: Ledger, run_id: str, watch: Watch)
         if not current.counts.long:
             break
         of_parts = replace(work, key=(*work.key, _PART), keep=())
-        parts = _run(_parts(current), of_parts, ledger, run_id, watch)
-        rows = _shortened(rows, work, parts.rows(run_id, typed=False))
-        paid += parts.paid
-        parts.close()
-        current.close()
+        with current, _run(_parts(current), of_parts, ledger, run_id, watch) as parts:
+            rows = _shortened(rows, work, parts.rows(run_id, typed=False))
+            paid += parts.paid
     current.complete(run_id, watch)
     current.paid += paid
     return current

@@ -63,21 +63,12 @@ class Ledger:
         lasting = self.journal(spark).read(spark, name).where(~retryable()).drop("cached")
         self.table.append_once(lasting, f"journal/{name}")
 
-    def known(self, spark: SparkSession, asked: DataFrame) -> DataFrame:
-        """Return those fingerprints of `asked` that are answered, each once."""
-        if not self.table.exists(spark):
-            return spark.createDataFrame([], "fingerprint string")
-        return self._rows(spark, asked).select("fingerprint").distinct()
-
-    def answers(self, spark: SparkSession, asked: DataFrame) -> DataFrame:
-        """Return what is answered of `asked`; `newest` makes it one row a fingerprint."""
-        if not self.table.exists(spark):
+    def rows(self, spark: SparkSession) -> DataFrame:
+        """Return what is answered as of now; later commits change nothing of it."""
+        version = self.table.version(spark)
+        if version < 0:
             return spark.createDataFrame([], ledger_type())
-        return self._rows(spark, asked)
-
-    def _rows(self, spark: SparkSession, asked: DataFrame) -> DataFrame:
-        wanted = asked.select("fingerprint").where("fingerprint is not null").distinct()
-        return self.table.read(spark).join(wanted, "fingerprint", "left_semi")
+        return self.table.read(spark, version)
 
     def _create(self, spark: SparkSession) -> None:
         builder = DeltaTable.createIfNotExists(spark)
@@ -101,6 +92,12 @@ class Ledger:
                 f"ledger.table {self.table.name!r}: expected a ledger of format {FORMAT}, found "
                 + ("a table that is no ledger" if found is None else f"format {found}")
             )
+
+
+def answers_to(asked: DataFrame, rows: DataFrame) -> DataFrame:
+    """Return the rows of a ledger that answer one of the `asked` fingerprints."""
+    wanted = asked.select("fingerprint").where("fingerprint is not null").distinct()
+    return rows.join(wanted, "fingerprint", "left_semi")
 
 
 def newest(answers: DataFrame) -> DataFrame:

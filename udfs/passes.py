@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
+from types import TracebackType
 from uuid import uuid4
 
 from pyspark import StorageLevel
@@ -14,7 +17,7 @@ from pyspark.sql import types as T
 
 from chains.answering import too_many_rounds
 from chains.base import Chain
-from chains.errors import CompletionError, EmptyInput, Pending
+from chains.errors import CompletionError, EmptyInput, Pending, TableError
 from udfs.arrow import Pinned
 from udfs.completion import (
     ERROR_TYPE,
@@ -23,7 +26,7 @@ from udfs.completion import (
     question_udf,
     variables_struct,
 )
-from udfs.ledger import Ledger, newest, retryable
+from udfs.ledger import Ledger, answers_to, newest
 from udfs.progress import Progress
 from udfs.schema import result_type
 
@@ -40,6 +43,7 @@ class Work:
     """What to do with each source row: `key` names it, `columns` feeds the chain's variables.
 
     `keep` are further source columns that go to the target. `reuse` is whether the ledger answers.
+    `source` is what rows and messages call the source: table@version.
     """
 
     pinned: Pinned
@@ -47,6 +51,7 @@ class Work:
     columns: Mapping[str, str]
     keep: tuple[str, ...] = ()
     reuse: bool = True
+    source: str = "source"
 
     @cached_property
     def chain(self) -> Chain:
@@ -71,6 +76,7 @@ class Counts:
     """
 
     rows: int
+    keys: int
     skipped: int
     failed: int
     long: int
@@ -110,8 +116,9 @@ def unwatched(prompts: int) -> AbstractContextManager[Progress | None]:
 
 
 class Pass:
-    """One pass over prepared rows (`Work.prepare`); holds persisted frames until it is closed.
+    """One pass over prepared rows (`Work.prepare`); a context manager.
 
+    When its block ends, what it asked is in the ledger and nothing is persisted any more.
     `questions` has a row for each source row (key, kept columns, fingerprint or error), `prompts`
     a row for each distinct fingerprint (the key of the row that pays for it, and whether the
     ledger knows it). No text of a document stays in them. In the `last` round an input that is
@@ -130,16 +137,22 @@ class Pass:
         self.source, self.work, self.ledger = source, work, ledger
         self.spark: SparkSession = source.sparkSession
         self.paid = Paid()
-        self._journals: list[str] = []
+        self._ledger_rows = ledger.rows(self.spark)
+        self._journal: str | None = None
+        self._taking: Future[None] | None = None
         self.questions = self._ask(last, count_tokens).persist(StorageLevel.MEMORY_AND_DISK)
         self.prompts = self._distinct().persist(StorageLevel.MEMORY_AND_DISK)
 
     @cached_property
     def counts(self) -> Counts:
-        """What a run would do. Renders every row; asks no model."""
+        """What a run would do. Renders every row; asks no model.
+
+        Raises TableError where a key is null or names more than one row.
+        """
         skipped = F.col("error.code") == EmptyInput.code
         rows = self.questions.agg(
             F.count("*").alias("rows"),
+            F.count_distinct(*self.work.key).alias("keys"),
             F.count_if(skipped).alias("skipped"),
             F.count_if(F.col("error").isNotNull() & ~skipped).alias("failed"),
             F.count("_parts").alias("long"),
@@ -156,18 +169,24 @@ class Pass:
         ).first()
         assert rows is not None
         assert prompts is not None
-        return Counts(**rows.asDict(), **prompts.asDict())
+        counts = Counts(**rows.asDict(), **prompts.asDict())
+        if counts.keys < counts.rows:
+            raise self._broken_keys()
+        return counts
 
     def complete(self, run_id: str, watch: Watch = unwatched) -> None:
-        """Ask the model for the misses, each once: into the journal, then into the ledger."""
+        """Ask the model for the misses, each once: into the journal, then into the ledger.
+
+        What is in the journal is safe, so the ledger takes it while the caller goes on.
+        """
         if self.counts.misses == 0:
             return
         journal, name = self.ledger.journal(self.spark), f"{run_id}-{uuid4().hex[:8]}"
         with watch(self.counts.misses) as progress:
             journal.write(name, self._completed(run_id, progress))
-        self._journals.append(name)
+        self._journal = name
+        self._taking = _in_background(lambda: self.ledger.take(self.spark, name))
         self.paid += _paid(journal.read(self.spark, name))
-        self.ledger.take(self.spark, name)
 
     def rows(
         self, run_id: str, questions: DataFrame | None = None, typed: bool = True
@@ -184,12 +203,25 @@ class Pass:
         )
         return joined.select(*of_row, *self._completion(run_id, typed))
 
-    def close(self) -> None:
-        """Give back what was persisted; forget the journals, which the ledger has taken."""
-        for name in self._journals:
-            self.ledger.journal(self.spark).drop(self.spark, name)
+    def __enter__(self) -> "Pass":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Give back what was persisted; forget the journal once the ledger has taken it."""
         self.prompts.unpersist()
         self.questions.unpersist()
+        if self._journal is None or self._taking is None:
+            return
+        failure = self._taking.exception()
+        if failure is None:
+            self.ledger.journal(self.spark).drop(self.spark, self._journal)
+        elif error is None:
+            raise failure
 
     # -- questions
 
@@ -214,6 +246,17 @@ class Pass:
             F.col("question.input_tokens").alias("input_tokens"),
         )
 
+    def _broken_keys(self) -> TableError:
+        key = list(self.work.key)
+        rows = self.questions.groupBy(*key).agg(F.count("*").alias("_rows"))
+        is_null = reduce(or_, (F.col(column).isNull() for column in key))
+        broken = rows.where((F.col("_rows") > 1) | is_null).limit(3).collect()
+        found = "; ".join(f"{[it[k] for k in key]!r:.80} {it['_rows']} times" for it in broken)
+        return TableError(
+            f"table {self.work.source}, key {key}: expected each key once and not null, found "
+            f"{found}. Set source.key to columns that name a row, or source.duplicates to last"
+        )
+
     def _distinct(self) -> DataFrame:
         asked = self.questions.where("fingerprint is not null")
         prompts = asked.groupBy("fingerprint").agg(
@@ -223,8 +266,8 @@ class Pass:
         )
         if not self.work.reuse:
             return prompts.withColumn("known", F.lit(False))
-        known = self.ledger.known(self.spark, asked).withColumn("known", F.lit(True))
-        joined = prompts.join(known, "fingerprint", "left")
+        known = answers_to(asked, self._ledger_rows).select("fingerprint").distinct()
+        joined = prompts.join(known.withColumn("known", F.lit(True)), "fingerprint", "left")
         return joined.withColumn("known", F.coalesce("known", F.lit(False)))
 
     # -- misses
@@ -257,11 +300,12 @@ class Pass:
     # -- rows
 
     def _answers(self, asked: DataFrame) -> DataFrame:
-        found = self.ledger.answers(self.spark, asked)
-        for name in self._journals:
-            journal = self.ledger.journal(self.spark).read(self.spark, name)
-            found = found.unionByName(journal.where(retryable()).drop("cached"))
-        return newest(found)
+        """Return a row for each answered fingerprint: from the ledger as it was, or the journal."""
+        hits = newest(answers_to(asked, self._ledger_rows))
+        if self._journal is None:
+            return hits
+        journal = self.ledger.journal(self.spark).read(self.spark, self._journal).drop("cached")
+        return journal if self.counts.hits == 0 else hits.unionByName(journal)
 
     def _completion(self, run_id: str, typed: bool) -> list[Column]:
         """Return the completion's columns for a question joined with its answer, if it has one."""
@@ -310,6 +354,14 @@ def _error(error: CompletionError) -> Column:
         F.lit(error.told).alias("message"),
         F.lit(error.retryable).alias("retryable"),
     )
+
+
+def _in_background(work: Callable[[], None]) -> "Future[None]":
+    """Run something beside the caller, who has to look at the future it gets."""
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(work)
+    pool.shutdown(wait=False)
+    return future
 
 
 def _key_json(key: tuple[str, ...]) -> Column:

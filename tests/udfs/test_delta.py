@@ -48,10 +48,20 @@ def test_merge_replaces_and_adds_and_counts(spark, table):
     assert found == {1: "text 1", 2: "TEXT 2", 3: "TEXT 3"}
 
 
-def test_append_once_lands_once(spark, table):
-    for _ in range(2):
-        table.append_once(rows(spark, 1), "journal/x")
-    assert ids(spark, table) == [1]
+def test_append_once_lands_once_whatever_else_is_written(spark, table):
+    """The session's settings of another write in progress do not change whose commit it is."""
+    table.append(rows(spark, 1), Commit("job", -1, "run-0"))
+    other = Commit("other job", 7, "run-1").settings
+    for name, value in other.items():
+        spark.conf.set(name, value)
+    try:
+        for _ in range(2):
+            table.append_once(rows(spark, 2), "journal/x")
+    finally:
+        for name in other:
+            spark.conf.unset(name)
+    table.append(rows(spark, 3), Commit("other job", 7, "run-1"))
+    assert ids(spark, table) == [1, 2, 3]
 
 
 def test_a_version_is_read_as_it_was(spark, table):
@@ -67,5 +77,7 @@ def test_a_catalog_table_works_like_a_path(spark):
     assert not table.exists(spark)
     table.append(rows(spark, 1), Commit("job", -1, "run-0"))
     table.merge(rows(spark, 1, 2), ["id"], Commit("job", table.version(spark), "run-1"))
-    assert ids(spark, table) == [1, 2]
+    for _ in range(2):
+        table.append_once(rows(spark, 3), "journal/x")
+    assert ids(spark, table) == [1, 2, 3]
     spark.sql(f"DROP TABLE {table.relation}")

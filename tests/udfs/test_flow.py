@@ -44,27 +44,24 @@ def test_a_long_input_is_asked_by_parts_then_as_one(spark, ledger):
     chosen = work("python:local_models:SmallWindow")
     texts = {"short": words(20), "long": words(500), "twin": words(500)}
     source = spark.createDataFrame(list(texts.items()), "id string, document string")
-    answered = flow.run(source, chosen, ledger, "run-1")
-    rows = {row["id"]: row for row in answered.rows("run-1").collect()}
-    paid = answered.paid.completed
-    answered.close()
+    with flow.run(source, chosen, ledger, "run-1") as answered:
+        rows = {row["id"]: row for row in answered.rows("run-1").collect()}
+        paid = answered.paid.completed
     laptop = SUMMARIZE.complete(
         [{"document": it} for it in texts.values()], load_model(chosen.pinned.model)
     )
     assert [rows[name]["result"] for name in texts] == [it.result for it in laptop]
     assert [rows[name]["fingerprint"] for name in texts] == [it.fingerprint for it in laptop]
-    again = flow.run(source, chosen, ledger, "run-2")
-    assert (again.counts.misses, again.paid.completed) == (0, 0)
-    again.close()
+    with flow.run(source, chosen, ledger, "run-2") as again:
+        assert (again.counts.misses, again.paid.completed) == (0, 0)
     assert paid == ledger.table.read(spark).count()
     assert paid > 3
 
 
 def test_a_plan_counts_the_parts_of_long_inputs(spark, ledger):
     source = spark.createDataFrame([("a", words(500)), ("b", "x")], "id string, document string")
-    planned = flow.plan(source, work("python:local_models:SmallWindow"), ledger)
-    counts = planned.counts
-    planned.close()
+    with flow.plan(source, work("python:local_models:SmallWindow"), ledger) as planned:
+        counts = planned.counts
     assert (counts.rows, counts.long, counts.misses) == (2, 1, 1)
     assert counts.parts >= 4
 
@@ -76,7 +73,8 @@ def test_each_worker_loads_a_model_once_for_all_its_partitions(spark, ledger, no
         source = spark.range(64, numPartitions=16).selectExpr(
             "cast(id as string) as id", f"concat('run {run} row ', id) as document"
         )
-        flow.run(source, chosen, ledger, f"run-{run}").close()
+        with flow.run(source, chosen, ledger, f"run-{run}"):
+            pass
     loads = [line.split()[0] for line in notes().splitlines() if line.endswith("load")]
     assert len(loads) == len(set(loads)) <= 2
 
@@ -85,12 +83,11 @@ def test_of_duplicates_one_is_asked(spark, ledger):
     source = spark.createDataFrame(
         [(str(i), f"text {i % 10}") for i in range(100)], "id string, document string"
     )
-    answered = flow.run(source, work("python:local_models:Echo"), ledger, "run-1")
-    assert (answered.counts.distinct, answered.paid.completed) == (10, 10)
-    found = answered.rows("run-1")
-    assert found.where("not cached").count() == 10
-    assert found.count() == 100
-    answered.close()
+    with flow.run(source, work("python:local_models:Echo"), ledger, "run-1") as answered:
+        assert (answered.counts.distinct, answered.paid.completed) == (10, 10)
+        found = answered.rows("run-1")
+        assert found.where("not cached").count() == 10
+        assert found.count() == 100
 
 
 @pytest.mark.parametrize("lengths", [[5] * 40, list(range(1, 41)), [1] * 39 + [4000]])
@@ -98,8 +95,7 @@ def test_misses_are_spread_over_tasks_whatever_their_lengths(spark, ledger, leng
     source = spark.createDataFrame(
         [(str(i), f"{i} " + "x" * n) for i, n in enumerate(lengths)], "id string, document string"
     )
-    answered = flow.plan(source, work("python:local_models:Echo"), ledger)
-    sizes = [len(it) for it in answered._misses().rdd.glom().collect()]
-    answered.close()
+    with flow.plan(source, work("python:local_models:Echo"), ledger) as planned:
+        sizes = [len(it) for it in planned._misses().rdd.glom().collect()]
     assert sum(sizes) == 40
     assert sum(size > 0 for size in sizes) >= 2
