@@ -22,7 +22,7 @@ OUTPUT = Console()
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return its exit code: 0 done, 1 failed, 2 wrong usage or settings."""
     handler = RichHandler(console=ERRORS, show_path=False, show_level=False)
-    handler.addFilter(lambda record: not record.name.startswith("py4j"))  # it raises all it logs
+    handler.addFilter(_is_not_py4j)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
     try:
         commands.main(arguments, prog_name="gristmill", standalone_mode=False)
@@ -41,6 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
         ERRORS.print("stopped; the next run goes on from the ledger")
         return 130
     return 0
+
+
+def _is_not_py4j(record: logging.LogRecord) -> bool:
+    """Leave out what py4j logs, to the root logger too: it raises all of it."""
+    return "py4j" not in Path(record.pathname).parts
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

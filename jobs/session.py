@@ -1,7 +1,9 @@
 """The Spark session of a job: one that runs already, or one on this machine."""
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,9 +34,32 @@ def open_session(settings: SparkSettings, logs: Path) -> SparkSession:
         if "PYSPARK_GATEWAY_PORT" not in os.environ:
             builder = builder.master(settings.master)
         try:
-            return builder.config(map=conf).getOrCreate()
+            with interrupts_held():
+                return builder.config(map=conf).getOrCreate()
         except Exception as error:
             raise JobError(f"Spark did not start: {error}\nits log: {log}") from error
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block: a JVM whose start is broken off stays behind."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+
+    def hold(number: int, _: object) -> None:
+        came.append(number)
+
+    signal.signal(signal.SIGINT, hold)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is hold:  # else it is Spark's own
+            signal.signal(signal.SIGINT, before)
+        if came:
+            raise KeyboardInterrupt
 
 
 def archive_classes(settings: SparkSettings, logs: Path) -> None:

@@ -14,10 +14,11 @@ from chains.models.endpoint import EndpointSettings
 
 ENVIRONMENT_PREFIX = "GRISTMILL_"
 CACHE_VARIABLE = "GRISTMILL_CACHE"
+_MAY_HOLD_SECRETS = frozenset({"endpoints", "conf", "tracking_uri"})
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class SourceSettings(_Section):
@@ -147,9 +148,10 @@ def _assign(settings: dict[str, Any], assignment: str) -> None:
 
 
 def _told(path: Path, error: Mapping[str, Any]) -> str:
-    """Name file, key and what was found; an endpoint's value may be a secret, so it is not told."""
+    """Name file, key and what was found, but for keys whose value may be a secret."""
     where = ".".join(map(str, error["loc"]))
-    found = "" if "endpoints" in error["loc"] else f" (found {error['input']!r:.80})"
+    secret = not _MAY_HOLD_SECRETS.isdisjoint(error["loc"])
+    found = "" if secret else f" (found {error['input']!r:.80})"
     said = {"extra_forbidden": "unknown key", "missing": "missing key"}
     known = said.get(error["type"])
     return f"{path}: {where}: {known}" if known else f"{path}: {where}: {error['msg']}{found}"

@@ -1,5 +1,6 @@
 """The built wheel: what is in it, and that it works as a zip away from the checkout."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -29,6 +30,19 @@ with spark_file("local.yml") as path:
 print(len(names))
 """
 
+OPEN_SESSION = """
+import sys
+from pathlib import Path
+import jobs
+from jobs.session import open_session
+from jobs.settings import SparkSettings
+spark = open_session(SparkSettings(master="local[1]"), Path("logs"))
+assert "DeltaSparkSessionExtension" in spark.conf.get("spark.sql.extensions")
+ones = spark.sparkContext.parallelize([1], 1)
+print(jobs.__file__, *ones.map(lambda _: __import__("udfs").__file__).collect())
+spark.stop()
+"""
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
@@ -50,3 +64,20 @@ def test_everything_imports_from_the_zip_in_another_folder(wheel):
     done = subprocess.run(command, cwd="/", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 30
+
+
+@pytest.mark.process
+def test_a_session_and_its_workers_come_from_the_unpacked_wheel(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", OPEN_SESSION],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [
+        str(tmp_path / "site" / package / "__init__.py") for package in ("jobs", "udfs")
+    ]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from chains.models.fake_endpoint import FakeEndpoint
+from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
 
 pytestmark = pytest.mark.process
 
@@ -57,7 +57,7 @@ def conf(tmp_path):
     return path
 
 
-def run(command, conf, endpoint, folder):
+def run(command, conf, endpoint, folder, **options):
     """Start a batch job in a process group of its own."""
     given = [
         "chain.model=endpoint:fake/m",
@@ -70,7 +70,7 @@ def run(command, conf, endpoint, folder):
         cwd=folder,
         start_new_session=True,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        **{"stderr": subprocess.DEVNULL, **options},
     )
 
 
@@ -101,3 +101,23 @@ def test_killed_while_asking_loses_and_doubles_nothing(conf, tmp_path):
         assert run([COMMAND], conf, endpoint, tmp_path).wait(300) == 0
         assert len(endpoint.calls()) <= 2 * ROWS
     check_whole(tmp_path)
+
+
+def test_an_interrupt_while_asking_ends_with_one_line(conf, tmp_path):
+    """As Ctrl-C does it: to the whole group, in a process that does not ignore it."""
+    with FakeEndpoint(FakeSettings(latency=10)) as endpoint:
+        stopped = run(
+            [COMMAND],
+            conf,
+            endpoint,
+            tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        endpoint.wait_for(lambda calls: len(calls) > 0, timeout=300)
+        os.killpg(stopped.pid, signal.SIGINT)
+        told = stopped.communicate(timeout=60)[1].split("\n", 1)
+    assert stopped.returncode == 130
+    assert "answering 12 prompts" in told[0]
+    assert told[1].strip() == "stopped; the next run goes on from the ledger"
