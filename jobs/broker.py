@@ -27,6 +27,9 @@ HOST = "127.0.0.1"
 START_SECONDS = 90.0
 STOP_SECONDS = 60.0
 
+# Up a third sooner than with the JVM's defaults, which are for servers that run for weeks.
+_SMALL = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+
 # The shell leaves at once: whoever starts a broker has no child to wait for.
 _DETACH = '"$@" </dev/null >>broker.log 2>&1 & echo $!'
 
@@ -116,7 +119,7 @@ class Broker:
 
     def _launch(self, lock: int) -> str:
         """Start the JVM, which inherits the lock; return its pid."""
-        java = [jvm.java(), "-Xmx512m", "-cp", f"{jvm.jars('kafka')}/*"]
+        java = [jvm.java(), *_SMALL, "-cp", f"{jvm.jars('kafka')}/*"]
         with _reserved(self.port or self._last_port()) as port, _reserved(0) as controller_port:
             self._configure(port, controller_port)
             self._format(java)
@@ -212,7 +215,7 @@ def _reserved(port: int) -> Iterator[int]:
         try:
             holder.bind((HOST, port))
         except OSError as error:
-            raise JobError(f"port {port} is not to be had ({error.strerror}); name another") from None
+            raise JobError(f"port {port} cannot be had ({error.strerror}); name another") from None
         yield holder.getsockname()[1]
 
 
