@@ -6,10 +6,10 @@ LOCKS := requirements.lock requirements-torch.lock requirements-uv.lock
 INSTALL = $(BIN)/uv pip install --system-certs --quiet --python $(BIN)/python --no-deps
 
 .DEFAULT_GOAL := menu
-.PHONY: menu setup demo test lint format bench dist lock clean
+.PHONY: menu setup demo kafka kafka-stop test lint format bench dist lock clean
 
 menu:        ## print this menu
-	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## make .venv with the gristmill command in it; does nothing the second time
 
@@ -25,6 +25,12 @@ $(STAMP): $(LOCKS) pyproject.toml conf/spark/ivy.xml conf/spark/ivysettings.xml
 
 demo: setup  ## summarize a Delta table of financial reports, on this machine
 	$(BIN)/gristmill demo conf/summarize.yml
+
+kafka: setup ## start a Kafka broker on this machine; it goes on until make kafka-stop
+	$(BIN)/gristmill kafka start
+
+kafka-stop:  ## stop it; its topics are kept in .gristmill/kafka
+	$(BIN)/gristmill kafka stop
 
 test: setup  ## run the tests
 	$(BIN)/pytest

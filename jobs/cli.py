@@ -13,6 +13,7 @@ from rich.logging import RichHandler
 from rich.table import Table as Grid
 
 from chains.errors import GristmillError, UsageError
+from jobs.cli_kafka import kafka
 from jobs.settings import Settings, load_settings
 
 ERRORS = Console(stderr=True)
@@ -22,7 +23,7 @@ OUTPUT = Console()
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return its exit code: 0 done, 1 failed, 2 wrong usage or settings."""
     handler = RichHandler(console=ERRORS, show_path=False, show_level=False)
-    handler.addFilter(_is_not_py4j)
+    handler.addFilter(_is_own)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
     try:
         commands.main(arguments, prog_name="gristmill", standalone_mode=False)
@@ -43,15 +44,21 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _is_not_py4j(record: logging.LogRecord) -> bool:
-    """Leave out what py4j logs, to the root logger too: it raises all of it."""
-    return "py4j" not in Path(record.pathname).parts
+def _is_own(record: logging.LogRecord) -> bool:
+    """Leave out the clients of Spark and Kafka: what matters of what they log, they raise too.
+
+    By the place of the code, for py4j logs to the root logger.
+    """
+    return not {"py4j", "kafka"}.intersection(Path(record.pathname).parts)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="gristmill")
 def commands() -> None:
     """LLM chains over Delta tables with Spark; never pay for the same completion twice."""
+
+
+commands.add_command(kafka)
 
 
 def _job_options(command: Callable[..., None]) -> Callable[..., None]:

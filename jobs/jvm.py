@@ -1,4 +1,4 @@
-"""What a Spark session on this machine needs beside pyspark: JVM packages and a class archive.
+"""What a Spark session or a Kafka broker on this machine needs: JVM packages, a class archive.
 
 Both are made once and kept in the cache folder, so that a later start neither resolves packages nor
 loads and verifies thousands of classes again (measured in docs/performance.md).
@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,30 +25,35 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def spark_file(name: str) -> Iterator[Path]:
-    """Give a file of conf/spark: from the checkout, or from the installed wheel."""
-    packaged = resources.files("jobs") / "conf" / "spark" / name
+def conf_file(name: str) -> Iterator[Path]:
+    """Give a file of conf, like `kafka/ivy.xml`: from the checkout, or from the installed wheel."""
+    packaged = resources.files("jobs").joinpath("conf", name)
     if packaged.is_file():
         with resources.as_file(packaged) as path:
             yield path
     else:
-        yield Path(__file__).parent.parent / "conf" / "spark" / name
+        yield Path(__file__).parent.parent / "conf" / name
 
 
-def jars() -> Path:
-    """Return the folder of the JVM packages; resolve them with Spark's own Ivy the first time.
+def spark_file(name: str) -> AbstractContextManager[Path]:
+    """Give a file of conf/spark."""
+    return conf_file(f"spark/{name}")
 
-    Raises JobError where they cannot be had.
+
+def jars(packages: str = "spark") -> Path:
+    """Return the folder of the JVM packages that conf/<packages>/ivy.xml names.
+
+    They are resolved with Spark's own Ivy the first time. Raises JobError where they cannot be had.
     """
-    folder = cache_folder() / "jars" / _packages_digest()
+    folder = cache_folder() / "jars" / _packages_digest(packages)
     if not folder.is_dir():
-        _resolve(folder)
+        _resolve(packages, folder)
     return folder
 
 
 def class_archive() -> Path:
     """Return where the archive of loaded classes belongs, for this Java and these packages."""
-    identity = f"{_java_version()} {_spark_home()} {_packages_digest()}"
+    identity = f"{_java_version()} {_spark_home()} {_packages_digest('spark')}"
     return cache_folder() / "classes" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.jsa"
 
 
@@ -57,27 +62,27 @@ def java() -> str:
     home = os.environ.get("JAVA_HOME")
     found = shutil.which("java", path=f"{home}/bin" if home else None)
     if found is None:
-        raise JobError("no Java found: Spark needs Java 17 or 21 on PATH or in JAVA_HOME")
+        raise JobError("no Java found: Java 17 or 21 is needed, on PATH or in JAVA_HOME")
     return found
 
 
-def _resolve(folder: Path) -> None:
+def _resolve(packages: str, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     ivy = next((_spark_home() / "jars").glob("ivy-*.jar"))
     with (
         tempfile.TemporaryDirectory(dir=folder.parent) as scratch,
-        spark_file("ivy.xml") as packages,
+        conf_file(f"{packages}/ivy.xml") as wanted,
         spark_file("ivysettings.xml") as settings,
     ):
         found = Path(scratch) / "jars"
-        command = [java(), "-jar", str(ivy), "-settings", str(settings), "-ivy", str(packages)]
+        command = [java(), "-jar", str(ivy), "-settings", str(settings), "-ivy", str(wanted)]
         command += ["-cache", str(cache_folder() / "ivy"), "-confs", "default"]
         command += ["-types", "jar", "bundle", "-retrieve"]
         done = subprocess.run(  # noqa: S603
             [*command, f"{found}/[artifact]-[revision].[ext]"], capture_output=True, text=True
         )
         if done.returncode or not found.is_dir():
-            raise JobError(f"the JVM packages cannot be resolved:\n{_tail(done.stdout)}")
+            raise JobError(f"the JVM packages cannot be resolved:\n{tail(done.stdout)}")
         _publish(found, folder)
 
 
@@ -90,10 +95,10 @@ def _publish(found: Path, folder: Path) -> None:
             raise
 
 
-def _packages_digest() -> str:
+def _packages_digest(packages: str) -> str:
     digest = hashlib.sha256()
-    for name in ("ivy.xml", "ivysettings.xml"):
-        with spark_file(name) as path:
+    for name in (f"{packages}/ivy.xml", "spark/ivysettings.xml"):
+        with conf_file(name) as path:
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -110,5 +115,6 @@ def _java_version() -> str:
     return done.stderr
 
 
-def _tail(text: str, lines: int = 15) -> str:
+def tail(text: str, lines: int = 15) -> str:
+    """Return the last lines of a log."""
     return "\n".join(text.splitlines()[-lines:])

@@ -36,6 +36,15 @@ def spark(tmp_path_factory):
     session.stop()
 
 
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory):
+    """Return the one Kafka broker of the test run; `broker.bootstrap` is its address."""
+    from jobs.broker import Broker
+
+    with Broker(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
+
+
 @pytest.fixture
 def job(tmp_path):
     """Return a function from assignments to the settings of a summarize job in this folder."""

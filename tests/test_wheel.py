@@ -22,11 +22,13 @@ for name in names:
     module = importlib.import_module(name.removesuffix(".__init__"))
     assert module.__file__.startswith(wheel), module.__file__
 from chains import load_chain, load_template
-from jobs.jvm import spark_file
+from jobs.jvm import conf_file, spark_file
 assert load_chain("summarize").template.ref == "summarize@1"
 assert load_template("summarize_few_shot").variables == {"document": "string"}
 with spark_file("local.yml") as path:
     assert "DeltaSparkSessionExtension" in path.read_text()
+with conf_file("kafka/server.properties") as path:
+    assert "process.roles=broker,controller" in path.read_text()
 print(len(names))
 """
 
