@@ -205,3 +205,9 @@ class CredentialRejected(Pending):
 
     code = "credential"
     hint = "renew the credential, then run the job again"
+
+
+def error_codes(root: type[CompletionError] = CompletionError) -> list[str]:
+    """Return the codes of all reasons for a row without an answer, sorted."""
+    below = {code for child in root.__subclasses__() for code in error_codes(child)}
+    return sorted({root.code} | below)

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from delta.exceptions import ConcurrentTransactionException
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JError
 from pyspark.errors import AnalysisException
@@ -119,10 +120,11 @@ class Table:
         The table is there. Nothing is set on the session: other writes may go on in it.
         """
         options = {"txnAppId": f"gristmill/{name}", "txnVersion": "0"}
-        if self.is_path:
-            rows.write.format("delta").mode("append").options(**options).save(self.name)
-        else:
-            rows.writeTo(self.relation).options(**options).append()
+        with suppress(ConcurrentTransactionException):  # another run is landing this very commit
+            if self.is_path:
+                rows.write.format("delta").mode("append").options(**options).save(self.name)
+            else:
+                rows.writeTo(self.relation).options(**options).append()
 
     def append(self, rows: DataFrame, commit: Commit) -> int:
         """Add rows, creating the table where there is none; return how many were committed."""

@@ -14,6 +14,7 @@ from udfs.journal import Journal
 
 FORMAT = "1"
 _FORMAT_KEY = "gristmill.format"
+_FIRST_ANSWERS = 1  # version 0 is the empty table
 
 
 def ledger_type() -> T.StructType:
@@ -63,12 +64,13 @@ class Ledger:
         lasting = self.journal(spark).read(spark, name).where(~retryable()).drop("cached")
         self.table.append_once(lasting, f"journal/{name}")
 
-    def rows(self, spark: SparkSession) -> DataFrame:
-        """Return what is answered as of now; later commits change nothing of it."""
+    def rows(self, spark: SparkSession) -> DataFrame | None:
+        """Return what is answered as of now, None while nothing is.
+
+        Later commits change nothing of it: an answer that lands meanwhile makes no miss a hit.
+        """
         version = self.table.version(spark)
-        if version < 0:
-            return spark.createDataFrame([], ledger_type())
-        return self.table.read(spark, version)
+        return self.table.read(spark, version) if version >= _FIRST_ANSWERS else None
 
     def _create(self, spark: SparkSession) -> None:
         builder = DeltaTable.createIfNotExists(spark)

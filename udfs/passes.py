@@ -11,13 +11,13 @@ from types import TracebackType
 from uuid import uuid4
 
 from pyspark import StorageLevel
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from chains.answering import too_many_rounds
 from chains.base import Chain
-from chains.errors import CompletionError, EmptyInput, Pending, TableError
+from chains.errors import CompletionError, EmptyInput, Pending, TableError, error_codes
 from udfs.arrow import Pinned
 from udfs.completion import (
     ERROR_TYPE,
@@ -26,7 +26,7 @@ from udfs.completion import (
     question_udf,
     variables_struct,
 )
-from udfs.ledger import Ledger, answers_to, newest
+from udfs.ledger import Ledger, answers_to, ledger_type, newest
 from udfs.progress import Progress
 from udfs.schema import result_type
 
@@ -182,11 +182,13 @@ class Pass:
         if self.counts.misses == 0:
             return
         journal, name = self.ledger.journal(self.spark), f"{run_id}-{uuid4().hex[:8]}"
+        observed = Observation()
         with watch(self.counts.misses) as progress:
-            journal.write(name, self._completed(run_id, progress))
+            completed = self._completed(run_id, progress)
+            journal.write(name, completed.observe(observed, *_paid_columns()))
         self._journal = name
         self._taking = _in_background(lambda: self.ledger.take(self.spark, name))
-        self.paid += _paid(journal.read(self.spark, name))
+        self.paid += _paid(observed.get)
 
     def rows(
         self, run_id: str, questions: DataFrame | None = None, typed: bool = True
@@ -264,7 +266,7 @@ class Pass:
             F.first("_length").alias("_length"),
             F.first("input_tokens").alias("input_tokens"),
         )
-        if not self.work.reuse:
+        if not self.work.reuse or self._ledger_rows is None:
             return prompts.withColumn("known", F.lit(False))
         known = answers_to(asked, self._ledger_rows).select("fingerprint").distinct()
         joined = prompts.join(known.withColumn("known", F.lit(True)), "fingerprint", "left")
@@ -301,11 +303,15 @@ class Pass:
 
     def _answers(self, asked: DataFrame) -> DataFrame:
         """Return a row for each answered fingerprint: from the ledger as it was, or the journal."""
-        hits = newest(answers_to(asked, self._ledger_rows))
+        found = self._journalled()
+        if self._ledger_rows is None or (self._journal and self.counts.hits == 0):
+            return found
+        return newest(answers_to(asked, self._ledger_rows)).unionByName(found)
+
+    def _journalled(self) -> DataFrame:
         if self._journal is None:
-            return hits
-        journal = self.ledger.journal(self.spark).read(self.spark, self._journal).drop("cached")
-        return journal if self.counts.hits == 0 else hits.unionByName(journal)
+            return self.spark.createDataFrame([], ledger_type())
+        return self.ledger.journal(self.spark).read(self.spark, self._journal).drop("cached")
 
     def _completion(self, run_id: str, typed: bool) -> list[Column]:
         """Return the completion's columns for a question joined with its answer, if it has one."""
@@ -382,15 +388,15 @@ def _task(payers: DataFrame, bounds: list[int], tasks: int) -> Column:
     return F.floor((in_class + within) * tasks / (len(bounds) + 1)).cast("int")
 
 
-def _paid(answers: DataFrame) -> Paid:
-    by_code = answers.groupBy(F.col("error.code").alias("code")).agg(
-        F.count("*").alias("rows"),
-        F.coalesce(F.sum("input_tokens"), F.lit(0)).alias("input_tokens"),
-        F.coalesce(F.sum("output_tokens"), F.lit(0)).alias("output_tokens"),
-    )
-    total = Paid()
-    for row in by_code.collect():
-        errors = {} if row["code"] is None else {row["code"]: row["rows"]}
-        done = row["rows"] if row["code"] is None else 0
-        total += Paid(done, row["input_tokens"], row["output_tokens"], errors)
-    return total
+def _paid_columns() -> list[Column]:
+    """Return what is counted of answers while they are written."""
+    code = F.col("error.code")
+    totals = [F.count_if(code.isNull()).alias("completed")]
+    totals += [F.sum(name).alias(name) for name in ("input_tokens", "output_tokens")]
+    return [*totals, *(F.count_if(code == it).alias(it) for it in error_codes())]
+
+
+def _paid(observed: Mapping[str, int | None]) -> Paid:
+    errors = {code: rows for code in error_codes() if (rows := observed[code])}
+    input_tokens, output_tokens = observed["input_tokens"] or 0, observed["output_tokens"] or 0
+    return Paid(observed["completed"] or 0, input_tokens, output_tokens, errors)
