@@ -9,6 +9,7 @@ GristmillError
 ├── JobError                    the run was stopped or could not finish            exit 1
 └── CompletionError             one row has no answer; becomes the row's `error`
     ├── EmptyInput              skipped: no call, nothing to answer
+    ├── Undecodable             permanent: a message that is not what its schema says
     ├── InputTooLarge           permanent: above the chain's limit of characters
     ├── ContextLengthExceeded   permanent: above the model's window
     ├── InvalidRequest          permanent: the endpoint refused the request
@@ -93,6 +94,12 @@ class EmptyInput(CompletionError):
 
     code = "empty_input"
     outcome = "skipped"
+
+
+class Undecodable(CompletionError):
+    """A message is not UTF-8, not JSON, or does not fit the declared schema."""
+
+    code = "undecodable"
 
 
 class InputTooLarge(CompletionError):

@@ -1,23 +1,18 @@
 """The `gristmill` command."""
 
 import logging
-import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 from pyspark.errors import PySparkException
-from rich.console import Console
 from rich.logging import RichHandler
-from rich.table import Table as Grid
 
 from chains.errors import GristmillError, UsageError
+from jobs.cli_common import ERRORS, OUTPUT, common_lines, job_options, show
 from jobs.cli_kafka import kafka
+from jobs.cli_stream import demo_stream, replay, stream
 from jobs.settings import Settings, load_settings
-
-ERRORS = Console(stderr=True)
-OUTPUT = Console()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,18 +53,12 @@ def commands() -> None:
     """LLM chains over Delta tables with Spark; never pay for the same completion twice."""
 
 
-commands.add_command(kafka)
-
-
-def _job_options(command: Callable[..., None]) -> Callable[..., None]:
-    conf = click.argument("conf", type=click.Path(path_type=Path))
-    sets = click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set any key.")
-    as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-    return conf(sets(as_json(command)))
+for command in (kafka, stream, replay, demo_stream):
+    commands.add_command(command)
 
 
 @commands.command()
-@_job_options
+@job_options
 def batch(conf: Path, sets: tuple[str, ...], as_json: bool) -> None:
     """Complete the rows of a Delta table into another one."""
     from jobs.batch import run_batch
@@ -78,22 +67,22 @@ def batch(conf: Path, sets: tuple[str, ...], as_json: bool) -> None:
     settings = load_settings(conf, sets)
     spark = _session(settings)
     report = run_batch(spark, settings, watch_on(ERRORS, spark))
-    _show(report.json(), _run_lines(report), as_json)
+    show(report.json(), _run_lines(report), as_json)
 
 
 @commands.command()
-@_job_options
+@job_options
 def plan(conf: Path, sets: tuple[str, ...], as_json: bool) -> None:
     """Print what a batch run would do; spends nothing."""
     from jobs.plan import run_plan
 
     settings = load_settings(conf, sets)
     report = run_plan(_session(settings), settings)
-    _show(report.json(), _plan_lines(report), as_json)
+    show(report.json(), _plan_lines(report), as_json)
 
 
 @commands.command()
-@_job_options
+@job_options
 def demo(conf: Path, sets: tuple[str, ...], as_json: bool) -> None:
     """Summarize invented financial reports with a small model, on this machine."""
     from jobs.console import watch_on
@@ -104,11 +93,11 @@ def demo(conf: Path, sets: tuple[str, ...], as_json: bool) -> None:
     report = run_demo(spark, settings, watch_on(ERRORS, spark))
     if not as_json:
         show_summaries(spark, settings, OUTPUT)
-    _show(report.json(), _run_lines(report), as_json)
+    show(report.json(), _run_lines(report), as_json)
 
 
 @commands.command()
-@_job_options
+@job_options
 @click.option("--name", required=True, help="Name in the model registry.")
 @click.option("--alias", help="Alias that is moved to the new version.")
 def log(conf: Path, sets: tuple[str, ...], as_json: bool, name: str, alias: str | None) -> None:
@@ -122,7 +111,7 @@ def log(conf: Path, sets: tuple[str, ...], as_json: bool, name: str, alias: str 
         "alias": logged.alias or "none",
         "model": logged.uri,
     }
-    _show(logged.json(), lines, as_json)
+    show(logged.json(), lines, as_json)
 
 
 @commands.command()
@@ -143,16 +132,6 @@ def _session(settings: Settings) -> Any:
     return open_session(settings.spark, settings.work_dir / "logs")
 
 
-def _show(as_object: str, lines: Mapping[str, str], as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(as_object + "\n")
-        return
-    grid = Grid(show_header=False, box=None)
-    for name, value in lines.items():
-        grid.add_row(name, value)
-    OUTPUT.print(grid)
-
-
 def _run_lines(report: Any) -> dict[str, str]:
     errors = ", ".join(f"{rows} {code}" for code, rows in report.errors.items())
     return {
@@ -162,7 +141,7 @@ def _run_lines(report: Any) -> dict[str, str]:
         "tokens": f"{report.tokens['input']:,} in, {report.tokens['output']:,} out",
         "dead letters": errors or "none",
         "written": f"{report.written:,} rows",
-        **_common_lines(report),
+        **common_lines(report.seconds, report.versions),
         **{f"{name} table": where for name, where in report.tables.items()},
     }
 
@@ -174,12 +153,5 @@ def _plan_lines(report: Any) -> dict[str, str]:
         f"{report.misses:,} to ask",
         "long": f"{report.long:,} rows in {report.parts:,} parts",
         "tokens": f"{report.tokens['input']:,} in, at most {report.tokens['output']:,} out",
-        **_common_lines(report),
-    }
-
-
-def _common_lines(report: Any) -> dict[str, str]:
-    return {
-        "seconds": ", ".join(f"{step} {seconds:.1f}" for step, seconds in report.seconds.items()),
-        **report.versions,
+        **common_lines(report.seconds, report.versions),
     }

@@ -1,5 +1,6 @@
 """Which chain and which model a run uses: resolved once, before anything starts."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -8,10 +9,12 @@ from pydantic import ValidationError
 from chains import Chain, ModelRef, Parameters, load_chain, load_template, resolve_model
 from chains.errors import SettingsError
 from chains.secrets import resolve_secret
-from jobs.settings import ChainSettings, Settings
+from jobs.settings import ChainSettings, JobSettings, Settings
 from jobs.source import variable_columns
+from jobs.stream_settings import StreamSettings
+from jobs.stream_source import StreamSource
 from udfs.completion import pin
-from udfs.passes import Work
+from udfs.work import Work
 
 
 def pin_work(settings: Settings) -> Work:
@@ -20,18 +23,26 @@ def pin_work(settings: Settings) -> Work:
     An alias of a model is resolved here, once: what it names later changes nothing in this run.
     Raises SettingsError, TemplateError or ModelLoadError before Spark starts.
     """
+    source = settings.source
+    return _pin(settings, source.key, source.columns, settings.target.keep)
+
+
+def pin_stream(settings: StreamSettings) -> Work:
+    """Return what a stream does with each message of its next micro-batch; see `pin_work`."""
+    source = StreamSource(settings)
+    return _pin(settings, source.key, settings.source.columns, source.kept)
+
+
+def _pin(
+    settings: JobSettings, key: tuple[str, ...], columns: Mapping[str, str], keep: tuple[str, ...]
+) -> Work:
     chain, model = pin_chain(settings)
     _check_secret(model)
-    return Work(
-        pinned=pin(chain, model),
-        key=settings.source.key,
-        columns=variable_columns(settings, chain),
-        keep=settings.target.keep,
-        reuse=settings.ledger.reuse,
-    )
+    mapped = variable_columns(columns, chain)
+    return Work(pin(chain, model), key, mapped, keep, settings.ledger.reuse)
 
 
-def pin_chain(settings: Settings) -> tuple[Chain, ModelRef]:
+def pin_chain(settings: JobSettings) -> tuple[Chain, ModelRef]:
     """Return the chain with the settings' changes, and the model."""
     if settings.chain.model.startswith("models:/"):
         from chains.logged import load_logged

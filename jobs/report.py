@@ -9,7 +9,8 @@ from time import perf_counter
 from jobs.settings import Settings
 from jobs.targets import Written
 from udfs.delta import Table
-from udfs.passes import Pass, Work
+from udfs.passes import Pass
+from udfs.work import Work
 
 
 class Stopwatch:

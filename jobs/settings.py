@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -17,11 +17,13 @@ CACHE_VARIABLE = "GRISTMILL_CACHE"
 _MAY_HOLD_SECRETS = frozenset({"endpoints", "conf", "tracking_uri"})
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A part of the settings: frozen, unknown keys refused."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class SourceSettings(_Section):
+class SourceSettings(Section):
     """The rows to complete; `columns` maps template variables to columns."""
 
     table: str
@@ -37,7 +39,7 @@ class SourceSettings(_Section):
         return [value] if isinstance(value, str) else value
 
 
-class TargetSettings(_Section):
+class TargetSettings(Section):
     """Where completions go; `keep` names source columns that go along."""
 
     table: str
@@ -45,7 +47,7 @@ class TargetSettings(_Section):
     keep: tuple[str, ...] = ()
 
 
-class ChainSettings(_Section):
+class ChainSettings(Section):
     """What to ask, and whom; what is not set here is as the chain (or the logged model) has it."""
 
     name: str
@@ -56,14 +58,14 @@ class ChainSettings(_Section):
     max_input_chars: int | None = Field(None, ge=1)
 
 
-class LedgerSettings(_Section):
+class LedgerSettings(Section):
     """Where answers are kept; with `reuse: false` every prompt is asked anew, and recorded."""
 
     table: str
     reuse: bool = True
 
 
-class SparkSettings(_Section):
+class SparkSettings(Section):
     """The session, where none runs; `packages: false` where the platform ships Delta."""
 
     master: str = "local[*]"
@@ -71,16 +73,15 @@ class SparkSettings(_Section):
     conf: dict[str, Any] = {}
 
 
-class MlflowSettings(_Section):
+class MlflowSettings(Section):
     """The tracking and registry store; default: sqlite in the work folder."""
 
     tracking_uri: str | None = None
 
 
-class Settings(_Section):
-    """All that a job reads from its file; docs/settings.md explains every key."""
+class JobSettings(Section):
+    """What the settings of all jobs share; docs/settings.md explains every key."""
 
-    source: SourceSettings
     target: TargetSettings
     chain: ChainSettings
     ledger: LedgerSettings
@@ -96,7 +97,23 @@ class Settings(_Section):
         return self.mlflow.tracking_uri or f"sqlite:///{self.work_dir.absolute() / 'mlflow.db'}"
 
 
+class Settings(JobSettings):
+    """All that a job over a table reads from its file."""
+
+    source: SourceSettings
+
+
+_Settings = TypeVar("_Settings", bound=JobSettings)
+
+
 def load_settings(path: Path, assignments: Sequence[str] = ()) -> Settings:
+    """Read the file of a job over a table; see `load_settings_of`."""
+    return load_settings_of(Settings, path, assignments)
+
+
+def load_settings_of(
+    kind: type[_Settings], path: Path, assignments: Sequence[str] = ()
+) -> _Settings:
     """Read a job's file; lay the environment over it, and `KEY=VALUE` assignments over both.
 
     Keys are dotted, values are YAML. In the environment `GRISTMILL_SOURCE__TABLE` is
@@ -106,7 +123,7 @@ def load_settings(path: Path, assignments: Sequence[str] = ()) -> Settings:
     for assignment in [*_environment(), *assignments]:
         _assign(given, assignment)
     try:
-        return Settings.model_validate(given)
+        return kind.model_validate(given)
     except ValidationError as error:
         raise SettingsError("\n".join(_told(path, it) for it in error.errors())) from None
 

@@ -10,7 +10,7 @@ from pyspark.sql import types as T
 from chains.base import Chain
 from chains.errors import SettingsError, TableError
 from jobs.settings import Settings, SourceSettings
-from udfs.completion import completion_type
+from udfs.columns import completion_type
 from udfs.delta import Table
 
 _KINDS: Mapping[str, tuple[type[T.DataType], ...]] = {
@@ -31,18 +31,18 @@ class Source:
     ref: str
 
 
-def variable_columns(settings: Settings, chain: Chain) -> dict[str, str]:
+def variable_columns(columns: Mapping[str, str], chain: Chain) -> dict[str, str]:
     """Return the column of each template variable (by default the one of its name).
 
     Raises SettingsError where source.columns names a variable that the template does not have.
     """
-    unknown = sorted(settings.source.columns.keys() - chain.template.variables.keys())
+    unknown = sorted(columns.keys() - chain.template.variables.keys())
     if unknown:
         raise SettingsError(
             f"source.columns: template {chain.template.ref} has the variables "
             f"{list(chain.template.variables)}, not {unknown}"
         )
-    return {name: settings.source.columns.get(name, name) for name in chain.template.variables}
+    return {name: columns.get(name, name) for name in chain.template.variables}
 
 
 def open_source(spark: SparkSession, settings: Settings, chain: Chain) -> Source:
@@ -63,17 +63,10 @@ def open_source(spark: SparkSession, settings: Settings, chain: Chain) -> Source
 
 
 def _check_columns(ref: str, rows: DataFrame, settings: Settings, chain: Chain) -> None:
-    for name, column in variable_columns(settings, chain).items():
-        expected = chain.template.variables[name]
-        found = _type_of(ref, rows, column)
-        if not isinstance(found, _KINDS[expected]) or isinstance(found, T.BinaryType):
-            raise TableError(
-                f"table {ref}, column {column!r}: variable {name!r} of template "
-                f"{chain.template.ref} expects {expected}, found {found.simpleString()}"
-            )
+    check_variables(ref, rows, settings.source.columns, chain)
     order_by = [settings.source.order_by] if settings.source.order_by else []
     for column in [*settings.source.key, *settings.target.keep, *order_by]:
-        _type_of(ref, rows, column)
+        type_of(ref, rows, column)
     taken = _TARGET_COLUMNS.intersection((*settings.source.key, *settings.target.keep))
     if taken:
         raise TableError(
@@ -82,7 +75,20 @@ def _check_columns(ref: str, rows: DataFrame, settings: Settings, chain: Chain) 
         )
 
 
-def _type_of(ref: str, rows: DataFrame, column: str) -> T.DataType:
+def check_variables(ref: str, rows: DataFrame, columns: Mapping[str, str], chain: Chain) -> None:
+    """Raise TableError where a variable's column is missing or of another type."""
+    for name, column in variable_columns(columns, chain).items():
+        expected = chain.template.variables[name]
+        found = type_of(ref, rows, column)
+        if not isinstance(found, _KINDS[expected]) or isinstance(found, T.BinaryType):
+            raise TableError(
+                f"table {ref}, column {column!r}: variable {name!r} of template "
+                f"{chain.template.ref} expects {expected}, found {found.simpleString()}"
+            )
+
+
+def type_of(ref: str, rows: DataFrame, column: str) -> T.DataType:
+    """Return a column's type. Raises TableError where there is no such column."""
     try:
         return rows.select(F.col(column)).schema[0].dataType
     except Exception:

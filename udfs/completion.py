@@ -18,47 +18,11 @@ from pyspark.sql.pandas.types import to_arrow_type
 from chains.base import Chain
 from chains.models.base import ModelRef
 from udfs.arrow import Answering, Asking, Pinned
+from udfs.columns import QUESTION_TYPE, completion_type
+from udfs.known import Known
 from udfs.progress import Progress
 from udfs.schema import result_type
-
-ERROR_TYPE = T.StructType(
-    [
-        T.StructField("code", T.StringType()),
-        T.StructField("message", T.StringType()),
-        T.StructField("retryable", T.BooleanType()),
-    ]
-)
-QUESTION_TYPE = T.StructType(
-    [
-        T.StructField("fingerprint", T.StringType()),
-        T.StructField("error", ERROR_TYPE),
-        T.StructField("parts", T.ArrayType(T.StringType())),
-        T.StructField("input_tokens", T.LongType()),
-    ]
-)
-
-
-def completion_type(result: T.DataType) -> T.StructType:
-    """Return the completion struct of docs/architecture.md with the given type of result."""
-    return T.StructType(
-        [
-            T.StructField("result", result),
-            T.StructField("error", ERROR_TYPE),
-            T.StructField("finish_reason", T.StringType()),
-            T.StructField("input_tokens", T.LongType()),
-            T.StructField("output_tokens", T.LongType()),
-            T.StructField("latency_ms", T.DoubleType()),
-            T.StructField("cached", T.BooleanType()),
-            T.StructField("chain", T.StringType()),
-            T.StructField("template", T.StringType()),
-            T.StructField("model", T.StringType()),
-            T.StructField("fingerprint", T.StringType()),
-            T.StructField("run_id", T.StringType()),
-            T.StructField("completed_at", T.TimestampType()),
-            T.StructField("flags", T.ArrayType(T.StringType())),
-            T.StructField("raw", T.StringType()),
-        ]
-    )
+from udfs.straight import Straight
 
 
 def pin(chain: Chain, model: ModelRef) -> Pinned:
@@ -92,6 +56,22 @@ def completion_udf(
 
     def complete(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
         return answering(batches)
+
+    return _arrow_udf(complete, kind)
+
+
+def straight_udf(pinned: Pinned, run_id: str, known: Known) -> Callable[[Column], Column]:
+    """Return the function from a struct of variables to its completion, unless it is deferred.
+
+    The completion struct with its result as text has two more fields: `pays`, whether this row's
+    call was paid for, and `deferred` (see udfs/straight.py).
+    """
+    flags = [T.StructField(name, T.BooleanType()) for name in ("pays", "deferred")]
+    kind = T.StructType([*completion_type(T.StringType()).fields, *flags])
+    straight = Straight(pinned, _arrow_type(kind), run_id, known)
+
+    def complete(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
+        return straight(batches)
 
     return _arrow_udf(complete, kind)
 

@@ -1,7 +1,7 @@
 """A Delta table by name or by path: look at it, read it at a version, commit to it once."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,13 +37,42 @@ class Commit:
 
         As options of a writer, merges and catalog tables would not take them.
         """
-        return {
-            "spark.databricks.delta.write.txnAppId": f"gristmill/{self.app}",
-            "spark.databricks.delta.write.txnVersion": str(self.base + 1),
-            "spark.databricks.delta.commitInfo.userMetadata": json.dumps(
-                {"gristmill_run_id": self.run_id}
-            ),
-        }
+        return _once(self.app, self.base + 1, {"gristmill_run_id": self.run_id})
+
+    def landed(self, table: "Table", spark: SparkSession) -> int:
+        """Return the rows of a commit; raise where Delta skipped it, which it does silently."""
+        since = table.history(spark, max(table.version(spark) - self.base, 1))
+        mine = since.where(F.col("userMetadata").contains(self.run_id)).first()
+        if mine is None:
+            raise JobError(
+                f"table {table.name!r}: another run committed since version {self.base}; nothing "
+                "of this run was written here. Run the job again: its answers are in the ledger"
+            )
+        metrics = mine["operationMetrics"]
+        names = _MERGED_ROWS if mine["operation"] == "MERGE" else ("numOutputRows",)
+        return sum(int(metrics.get(name, 0)) for name in names)
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """A commit of a stream: Delta lands each number of a writer once, and only growing ones.
+
+    `base` is the table's version before it; `metadata` is written into the table's history.
+    """
+
+    app: str
+    number: int
+    base: int
+    metadata: Mapping[str, Any]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Session settings that make Delta refuse the commit where it has landed before."""
+        return _once(self.app, self.number, self.metadata)
+
+    def landed(self, table: "Table", spark: SparkSession) -> int:
+        """Return 1 where the table has a new version, 0 where Delta skipped the commit."""
+        return int(table.version(spark) > self.base)
 
 
 @dataclass(frozen=True)
@@ -114,27 +143,28 @@ class Table:
         assert detail is not None
         return dict(detail["properties"])
 
-    def append_once(self, rows: DataFrame, name: str) -> None:
+    def append_once(self, rows: DataFrame, name: str, number: int = 0) -> None:
         """Add rows in a commit that lands once for each name, however often it is tried.
 
-        The table is there. Nothing is set on the session: other writes may go on in it.
+        Commits of one name have growing numbers. The table is there. Nothing is set on the
+        session: other writes may go on in it.
         """
-        options = {"txnAppId": f"gristmill/{name}", "txnVersion": "0"}
+        options = {"txnAppId": f"gristmill/{name}", "txnVersion": str(number)}
         with suppress(ConcurrentTransactionException):  # another run is landing this very commit
             if self.is_path:
                 rows.write.format("delta").mode("append").options(**options).save(self.name)
             else:
                 rows.writeTo(self.relation).options(**options).append()
 
-    def append(self, rows: DataFrame, commit: Commit) -> int:
+    def append(self, rows: DataFrame, commit: Commit | Numbered) -> int:
         """Add rows, creating the table where there is none; return how many were committed."""
         return self._write(rows, "append", commit, {"mergeSchema": "true"})
 
-    def overwrite(self, rows: DataFrame, commit: Commit) -> int:
+    def overwrite(self, rows: DataFrame, commit: Commit | Numbered) -> int:
         """Replace all rows and the schema; return how many were committed."""
         return self._write(rows, "overwrite", commit, {"overwriteSchema": "true"})
 
-    def merge(self, rows: DataFrame, key: Sequence[str], commit: Commit) -> int:
+    def merge(self, rows: DataFrame, key: Sequence[str], commit: Commit | Numbered) -> int:
         """Replace the rows of the same key, add the others; return how many were committed.
 
         `rows` must give the same values when read twice: Delta does so.
@@ -153,34 +183,36 @@ class Table:
                 .whenNotMatchedInsertAll()
                 .execute()
             )
-        return self._landed(spark, commit)
+        return commit.landed(self, spark)
 
-    def _write(self, rows: DataFrame, mode: str, commit: Commit, options: dict[str, str]) -> int:
+    def _write(
+        self, rows: DataFrame, mode: str, commit: Commit | Numbered, options: dict[str, str]
+    ) -> int:
         writer = rows.write.format("delta").mode(mode).options(**options)
         with _session_conf(rows.sparkSession, commit.settings):
             if self.is_path:
                 writer.save(self.name)
             else:
                 writer.saveAsTable(self.relation)
-        return self._landed(rows.sparkSession, commit)
+        return commit.landed(self, rows.sparkSession)
 
-    def _landed(self, spark: SparkSession, commit: Commit) -> int:
-        """Return the rows of a commit; raise where Delta skipped it, which it does silently."""
-        since = self._delta(spark).history(max(self.version(spark) - commit.base, 1))
-        mine = since.where(F.col("userMetadata").contains(commit.run_id)).first()
-        if mine is None:
-            raise JobError(
-                f"table {self.name!r}: another run committed since version {commit.base}; nothing "
-                "of this run was written here. Run the job again: its answers are in the ledger"
-            )
-        metrics = mine["operationMetrics"]
-        names = _MERGED_ROWS if mine["operation"] == "MERGE" else ("numOutputRows",)
-        return sum(int(metrics.get(name, 0)) for name in names)
+    def history(self, spark: SparkSession, versions: int) -> DataFrame:
+        """Return the newest versions, the newest first."""
+        found: DataFrame = self._delta(spark).history(versions)
+        return found
 
     def _delta(self, spark: SparkSession) -> Any:
         if self.is_path:
             return DeltaTable.forPath(spark, self.name)
         return DeltaTable.forName(spark, self.relation)
+
+
+def _once(app: str, number: int, metadata: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "spark.databricks.delta.write.txnAppId": f"gristmill/{app}",
+        "spark.databricks.delta.write.txnVersion": str(number),
+        "spark.databricks.delta.commitInfo.userMetadata": json.dumps(metadata),
+    }
 
 
 def _newest_version(spark: SparkSession, table: Any) -> int:

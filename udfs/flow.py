@@ -15,7 +15,8 @@ from pyspark.sql import functions as F
 
 from chains.answering import MAX_ROUNDS, PART_SEPARATOR
 from udfs.ledger import Ledger
-from udfs.passes import PART_ERROR, Paid, Pass, Watch, Work, unwatched, variable
+from udfs.passes import Paid, Pass, Watch, unwatched
+from udfs.work import PART_ERROR, Work, variable
 
 _PART = "_part"
 

@@ -1,5 +1,6 @@
 """Every completion ever paid for, by fingerprint: a Delta table."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from delta.tables import DeltaTable
@@ -8,7 +9,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from chains.errors import TableError
-from udfs.completion import completion_type
+from udfs.columns import completion_type
 from udfs.delta import Table
 from udfs.journal import Journal
 
@@ -61,8 +62,21 @@ class Ledger:
 
         Safe to repeat and to race: Delta lands the commit of a journal once.
         """
-        lasting = self.journal(spark).read(spark, name).where(~retryable()).drop("cached")
-        self.table.append_once(lasting, f"journal/{name}")
+        self.table.append_once(self.lasting(spark, [name]), f"journal/{name}")
+
+    def take_all(
+        self, spark: SparkSession, names: Sequence[str], writer: str, number: int = 0
+    ) -> None:
+        """Copy the lasting answers of several journals in one commit.
+
+        It lands once: `writer` numbers its commits, each higher than the one before.
+        """
+        self.table.append_once(self.lasting(spark, names), f"journals/{writer}", number)
+
+    def lasting(self, spark: SparkSession, names: Sequence[str]) -> DataFrame:
+        """Return those answers of journals that were paid for and are worth keeping."""
+        rows = self.journal(spark).read(spark, *names)
+        return rows.where(F.col("paid_by").isNotNull() & ~retryable()).drop("cached")
 
     def rows(self, spark: SparkSession) -> DataFrame | None:
         """Return what is answered as of now, None while nothing is.

@@ -13,58 +13,20 @@ from uuid import uuid4
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql import types as T
 
 from chains.answering import too_many_rounds
 from chains.base import Chain
-from chains.errors import CompletionError, EmptyInput, Pending, TableError, error_codes
-from udfs.arrow import Pinned
-from udfs.completion import (
-    ERROR_TYPE,
-    completion_type,
-    completion_udf,
-    question_udf,
-    variables_struct,
-)
+from chains.errors import EmptyInput, TableError, error_codes
+from udfs.completion import completion_udf, question_udf
 from udfs.ledger import Ledger, answers_to, ledger_type, newest
 from udfs.progress import Progress
-from udfs.schema import result_type
+from udfs.work import Work, completed, error_column, key_json, part_error, variable
 
 ROWS_PER_TASK = 256
 LEAST_ROWS_PER_TASK = 8
 TASKS_PER_CORE = 32
 LENGTH_CLASSES = 8
-PART_ERROR = "_part_error"
 _SHARES = [i / LENGTH_CLASSES for i in range(1, LENGTH_CLASSES)]
-
-
-@dataclass(frozen=True)
-class Work:
-    """What to do with each source row: `key` names it, `columns` feeds the chain's variables.
-
-    `keep` are further source columns that go to the target. `reuse` is whether the ledger answers.
-    `source` is what rows and messages call the source: table@version.
-    """
-
-    pinned: Pinned
-    key: tuple[str, ...]
-    columns: Mapping[str, str]
-    keep: tuple[str, ...] = ()
-    reuse: bool = True
-    source: str = "source"
-
-    @cached_property
-    def chain(self) -> Chain:
-        """The chain itself, for the driver."""
-        return Chain.from_spec(self.pinned.chain)
-
-    def prepare(self, source: DataFrame) -> DataFrame:
-        """Return key, kept columns, and a column for each variable (see `variable`)."""
-        values = [
-            F.col(self.columns.get(name, name)).alias(variable(name))
-            for name in self.chain.template.variables
-        ]
-        return source.select(*self.key, *self.keep, *values)
 
 
 @dataclass(frozen=True)
@@ -199,11 +161,7 @@ class Pass:
         schema, otherwise it is text.
         """
         asked = self.questions if questions is None else questions
-        of_row = [*self.work.key, *self.work.keep]
-        joined = asked.select(*of_row, "fingerprint", F.col("error").alias("_unasked")).join(
-            self._answers(asked), "fingerprint", "left"
-        )
-        return joined.select(*of_row, *self._completion(run_id, typed))
+        return completed(asked, self._answers(asked), self.work, run_id, typed)
 
     def __enter__(self) -> "Pass":
         return self
@@ -233,12 +191,12 @@ class Pass:
         asked = self.source.select(
             *of_row,
             _length(chain).alias("_length"),
-            _part_error(self.source).alias("part_error"),
-            ask(_variables(chain)).alias("question"),
+            part_error(self.source).alias("part_error"),
+            ask(self.work.variables()).alias("question"),
         )
         asks = F.col("part_error").isNull()
         parts = F.when(asks, F.col("question.parts"))
-        too_long = F.when(parts.isNotNull() & F.lit(last), _error(too_many_rounds()))
+        too_long = F.when(parts.isNotNull() & F.lit(last), error_column(too_many_rounds()))
         return asked.select(
             *of_row,
             "_length",
@@ -277,8 +235,8 @@ class Pass:
     def _completed(self, run_id: str, progress: Progress | None) -> DataFrame:
         answer = completion_udf(self.work.pinned, run_id, progress, typed=False)
         completed = self._misses().select(
-            answer(_variables(self.work.chain)).alias("completion"),
-            _key_json(self.work.key).alias("paid_by"),
+            answer(self.work.variables()).alias("completion"),
+            key_json(self.work.key).alias("paid_by"),
         )
         return completed.select("completion.*", "paid_by")
 
@@ -313,53 +271,10 @@ class Pass:
             return self.spark.createDataFrame([], ledger_type())
         return self.ledger.journal(self.spark).read(self.spark, self._journal).drop("cached")
 
-    def _completion(self, run_id: str, typed: bool) -> list[Column]:
-        """Return the completion's columns for a question joined with its answer, if it has one."""
-        pinned, chain = self.work.pinned, self.work.chain
-        ours = (F.col("run_id") == run_id) & (F.col("paid_by") == _key_json(self.work.key))
-        answered = F.col("run_id").isNotNull()
-        kind = result_type(pinned.chain.response_schema) if typed else T.StringType()
-        not_asked = F.when(~answered, _error(Pending("not asked in this run")))
-        given = {
-            "error": F.coalesce("_unasked", "error", not_asked),
-            "cached": answered & ~ours,
-            "chain": F.coalesce("chain", F.lit(chain.ref)),
-            "template": F.coalesce("template", F.lit(chain.template.ref)),
-            "model": F.coalesce("model", F.lit(pinned.model.name)),
-            "run_id": F.coalesce("run_id", F.lit(run_id)),
-            "completed_at": F.coalesce("completed_at", F.current_timestamp()),
-            "flags": F.coalesce("flags", F.array().cast("array<string>")),
-        }
-        if not isinstance(kind, T.StringType):
-            given["result"] = F.from_json("result", kind.simpleString())
-        names = completion_type(kind).fieldNames()
-        return [given.get(name, F.col(name)).alias(name) for name in names]
-
-
-def variable(name: str) -> str:
-    """Return the column of a template variable in prepared rows."""
-    return f"_variable_{name}"
-
-
-def _variables(chain: Chain) -> Column:
-    return variables_struct(chain, {name: variable(name) for name in chain.template.variables})
-
 
 def _length(chain: Chain) -> Column:
     texts = [name for name, kind in chain.template.variables.items() if kind == "string"]
     return sum((F.coalesce(F.length(variable(it)), F.lit(0)) for it in texts), F.lit(0))
-
-
-def _part_error(source: DataFrame) -> Column:
-    return F.col(PART_ERROR) if PART_ERROR in source.columns else F.lit(None).cast(ERROR_TYPE)
-
-
-def _error(error: CompletionError) -> Column:
-    return F.struct(
-        F.lit(error.code).alias("code"),
-        F.lit(error.told).alias("message"),
-        F.lit(error.retryable).alias("retryable"),
-    )
 
 
 def _in_background(work: Callable[[], None]) -> "Future[None]":
@@ -368,10 +283,6 @@ def _in_background(work: Callable[[], None]) -> "Future[None]":
     future = pool.submit(work)
     pool.shutdown(wait=False)
     return future
-
-
-def _key_json(key: tuple[str, ...]) -> Column:
-    return F.to_json(F.struct(*key))
 
 
 def _task(payers: DataFrame, bounds: list[int], tasks: int) -> Column:

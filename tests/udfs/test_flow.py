@@ -7,7 +7,7 @@ from udfs import flow
 from udfs.completion import pin
 from udfs.delta import Table
 from udfs.ledger import Ledger
-from udfs.passes import Work
+from udfs.work import Work
 
 pytestmark = pytest.mark.spark
 

@@ -1,0 +1,118 @@
+"""The checkpoint of a stream: whose it is, and whether it can be gone on from.
+
+Delta lands each micro-batch of a writer once, by its number, and skips a number that it has seen
+without a word. So a checkpoint whose numbers begin again must be another writer: each new one has
+its `generation`, kept in a file beside Spark's own.
+"""
+
+import json
+from dataclasses import dataclass
+from uuid import uuid4
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from chains.errors import JobError
+from jobs.stream_settings import StreamSettings
+from udfs.delta import Table
+from udfs.files import Place
+
+FILE = "gristmill.json"
+GENERATION = "gristmill_stream"
+_NEWEST_COMMITS = 1000
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint's folder and generation.
+
+    `beside_others`: the target had rows before this generation began, so a row whose key is there
+    is left out.
+    """
+
+    path: str
+    generation: str
+    beside_others: bool
+
+
+def open_checkpoint(spark: SparkSession, settings: StreamSettings) -> Checkpoint:
+    """Return the checkpoint, a new one where the folder is empty.
+
+    Raises JobError where going on from it would lose rows, or double them.
+    """
+    path = Table.named(settings.checkpoint).name if "/" in settings.checkpoint else ""
+    if not path:
+        raise JobError(f"checkpoint: expected a path, found {settings.checkpoint!r}")
+    folder = Place(spark, path)
+    if FILE in folder.names():
+        return _earlier(folder, settings)
+    if folder.names():
+        raise JobError(
+            f"checkpoint {path}: it has files, but no {FILE}, so no gristmill stream made it. "
+            "Choose an empty folder"
+        )
+    return _new(folder, settings)
+
+
+def _new(folder: Place, settings: StreamSettings) -> Checkpoint:
+    target = Table.named(settings.target.table)
+    beside_others = target.exists(folder.spark) and not target.read(folder.spark).isEmpty()
+    if beside_others and settings.on_new_checkpoint == "refuse":
+        raise JobError(
+            f"checkpoint {folder.path}: it is new, but target {target.name} has rows: the stream "
+            "would begin at source.kafka.starting again. Restore the checkpoint, choose another "
+            "target, or set on_new_checkpoint: continue to leave out rows whose key is there"
+        )
+    checkpoint = Checkpoint(folder.path, uuid4().hex, beside_others)
+    content = {
+        "generation": checkpoint.generation,
+        "beside_others": beside_others,
+        "job": _job(settings),
+    }
+    (folder / FILE).write(json.dumps(content).encode())
+    return checkpoint
+
+
+def _earlier(folder: Place, settings: StreamSettings) -> Checkpoint:
+    try:
+        content = json.loads((folder / FILE).read())
+        checkpoint = Checkpoint(folder.path, content["generation"], content["beside_others"])
+        job = content["job"]
+    except (ValueError, KeyError, TypeError):
+        raise JobError(f"checkpoint {folder.path}: {FILE} is damaged; restore it") from None
+    if job != _job(settings):
+        raise JobError(
+            f"checkpoint {folder.path}: it belongs to another stream, {job}, not to "
+            f"{_job(settings)}. Choose another folder"
+        )
+    _check_age(folder, checkpoint, Table.named(settings.target.table))
+    return checkpoint
+
+
+def _check_age(folder: Place, checkpoint: Checkpoint, target: Table) -> None:
+    """Refuse an older copy: Delta would skip its micro-batches, which now have other rows."""
+    planned = [int(name) for name in (folder / "offsets").names() if name.isdigit()]
+    written = _last_written(folder.spark, target, checkpoint.generation)
+    if written > max(planned, default=-1):
+        raise JobError(
+            f"checkpoint {folder.path}: it is older than target {target.name}, which has "
+            f"micro-batch {written}; the newest here is {max(planned, default='none')}. Restore "
+            "the newer one; or begin a new one with on_new_checkpoint: continue"
+        )
+
+
+def _last_written(spark: SparkSession, target: Table, generation: str) -> int:
+    if not target.exists(spark):
+        return -1
+    mine = target.history(spark, _NEWEST_COMMITS).where(F.col("userMetadata").contains(generation))
+    number = F.get_json_object("userMetadata", "$.batch").cast("long")
+    found = mine.agg(F.max(number).alias("newest")).first()
+    return -1 if found is None or found["newest"] is None else int(found["newest"])
+
+
+def _job(settings: StreamSettings) -> dict[str, str | None]:
+    kafka = settings.source.kafka
+    return {
+        "source": settings.source.table if kafka is None else kafka.topic or kafka.pattern,
+        "target": Table.named(settings.target.table).name,
+    }

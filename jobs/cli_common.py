@@ -1,0 +1,36 @@
+"""What the commands share: options, and how results are shown."""
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table as Grid
+
+ERRORS = Console(stderr=True)
+OUTPUT = Console()
+
+
+def job_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the settings file, `--set` and `--json`."""
+    conf = click.argument("conf", type=click.Path(path_type=Path))
+    sets = click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set any key.")
+    as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+    return conf(sets(as_json(command)))
+
+
+def show(as_object: str, lines: Mapping[str, str], as_json: bool) -> None:
+    """Print a report on standard output: for programs, or for people."""
+    if as_json:
+        sys.stdout.write(as_object + "\n")
+        return
+    grid = Grid(show_header=False, box=None)
+    for name, value in lines.items():
+        grid.add_row(name, value)
+    OUTPUT.print(grid)
+
+
+def common_lines(seconds: Mapping[str, float], versions: Mapping[str, str]) -> dict[str, str]:
+    """Return the lines that all reports end with."""
+    return {"seconds": ", ".join(f"{step} {it:.1f}" for step, it in seconds.items()), **versions}

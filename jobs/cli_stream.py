@@ -1,0 +1,89 @@
+"""The commands `gristmill stream`, `replay` and `demo-stream`."""
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.cli_common import ERRORS, OUTPUT, common_lines, job_options, show
+from jobs.settings import load_settings_of
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from jobs.stream_settings import StreamSettings
+
+
+@click.command()
+@job_options
+@click.option("--available-now", is_flag=True, help="Read what is there, then stop.")
+@click.option("--trigger", metavar="INTERVAL", help="Begin a micro-batch so often: '5 seconds'.")
+def stream(
+    conf: Path, sets: tuple[str, ...], as_json: bool, available_now: bool, trigger: str | None
+) -> None:
+    """Complete the messages of a topic into a Delta table, until it is stopped."""
+    from jobs.pinning import pin_stream
+    from jobs.stream import Stream, Trigger
+    from jobs.stream_settings import StreamSettings
+
+    if available_now and trigger:
+        raise click.UsageError("--available-now and --trigger exclude each other")
+    settings = load_settings_of(StreamSettings, conf, sets)
+    pin_stream(settings)
+    running = Stream(_session(settings), settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: running.stop())
+    totals = running.run(Trigger(trigger, available_now))
+    show(totals.json(), _stream_lines(totals), as_json)
+
+
+@click.command()
+@job_options
+@click.option("--reason", "reasons", multiple=True, metavar="CODE", help="Only these; all else.")
+def replay(conf: Path, sets: tuple[str, ...], as_json: bool, reasons: tuple[str, ...]) -> None:
+    """Send a stream's dead letters through again."""
+    from jobs.console import watch_on
+    from jobs.pinning import pin_stream
+    from jobs.replay import run_replay
+    from jobs.stream_settings import StreamSettings
+
+    settings = load_settings_of(StreamSettings, conf, sets)
+    pin_stream(settings)
+    spark = _session(settings)
+    report = run_replay(spark, settings, reasons, watch_on(ERRORS, spark))
+    left = ", ".join(f"{rows} {code}" for code, rows in report.left.items()) or "none"
+    lines = {"taken": str(report.taken), "answered": str(report.answered), "left": left}
+    show(report.json(), lines, as_json)
+
+
+@click.command("demo-stream")
+@job_options
+def demo_stream(conf: Path, sets: tuple[str, ...], as_json: bool) -> None:
+    """Stream invented customer events through a broker on this machine."""
+    from jobs.stream_demo import run_demo_stream, show_messages
+    from jobs.stream_settings import StreamSettings
+
+    spark = _session(load_settings_of(StreamSettings, conf, sets))
+    totals, settings = run_demo_stream(spark, conf, sets)
+    if not as_json:
+        show_messages(spark, settings, OUTPUT)
+    show(totals.json(), _stream_lines(totals), as_json)
+
+
+def _session(settings: "StreamSettings") -> "SparkSession":
+    from jobs.session import open_session
+
+    return open_session(settings.spark, settings.work_dir / "logs")
+
+
+def _stream_lines(totals: Any) -> dict[str, str]:
+    errors = ", ".join(f"{rows} {code}" for code, rows in totals.errors.items())
+    return {
+        "micro-batches": f"{totals.batches:,}",
+        "rows": f"{totals.rows:,}, {totals.skipped:,} skipped (empty)",
+        "prompts": f"{totals.new:,} asked now, {totals.cached:,} cached",
+        "tokens": f"{totals.tokens['input']:,} in, {totals.tokens['output']:,} out",
+        "dead letters": errors or "none",
+        **common_lines(totals.seconds, {}),
+    }

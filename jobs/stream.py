@@ -1,0 +1,231 @@
+"""The streaming job: messages become completions in a Delta table, each once."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from threading import Event, Lock
+from time import time
+from uuid import uuid4
+
+from pyspark.errors import StreamingQueryException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+
+from chains.errors import (
+    CredentialRejected,
+    GristmillError,
+    JobError,
+    Pending,
+    TransientError,
+    error_codes,
+)
+from jobs.checkpoint import Checkpoint, open_checkpoint
+from jobs.pinning import pin_stream
+from jobs.report import Stopwatch
+from jobs.source import check_variables
+from jobs.stream_progress import BatchReport, StreamProgress, StreamTotals
+from jobs.stream_settings import StreamSettings
+from jobs.stream_source import StreamSource
+from jobs.stream_target import StreamTarget, check_key, send_answers
+from udfs.delta import Table
+from udfs.ledger import Ledger
+from udfs.micro_batch import BatchCounts, MicroBatches
+from udfs.work import Work
+
+LOG = logging.getLogger("gristmill")
+SECONDS_BETWEEN_LOOKS = 1
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
+_NOT_ASKED = {Pending.code, CredentialRejected.code}
+_MAY_PASS = set(error_codes(TransientError))
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """When micro-batches begin: one after the other, at an interval, or until all is read."""
+
+    interval: str | None = None
+    available_now: bool = False
+
+
+class Stopped(JobError):
+    """The stream was asked to stop: what it would begin now comes again at the next start."""
+
+
+@dataclass
+class Stream:
+    """A stream of micro-batches; `stop` may be called from a signal handler.
+
+    Killed at any point and started again, it loses nothing and doubles nothing: Spark's checkpoint
+    names the messages of a micro-batch before it begins, the journal keeps its answers, and Delta
+    lands its number once.
+    """
+
+    spark: SparkSession
+    settings: StreamSettings
+    tell: Callable[[BatchReport], None] = lambda report: LOG.info(report.line())
+    totals: StreamTotals = field(default_factory=StreamTotals)
+    _stopping: Event = field(default_factory=Event)
+    _busy: Lock = field(default_factory=Lock)
+    _failure: BaseException | None = None
+
+    def stop(self) -> None:
+        """Let the micro-batch in progress end, then stop."""
+        self._stopping.set()
+
+    def run(self, trigger: Trigger) -> StreamTotals:
+        """Run until there is nothing left (`available_now`), `stop` is called, or it fails."""
+        source = StreamSource(self.settings)
+        rows = source.open(self.spark)
+        work = pin_stream(self.settings)
+        decoded = source.decode(rows)
+        check_key(work.key, decoded.columns)
+        check_variables(_name(self.settings), decoded, self.settings.source.columns, work.chain)
+        checkpoint = open_checkpoint(self.spark, self.settings)
+        ledger = Ledger(Table.named(self.settings.ledger.table))
+        ledger.open(self.spark)
+        target = StreamTarget.of(self.settings, checkpoint)
+        with (
+            StreamProgress(
+                self.spark, target.metrics, checkpoint.generation, self.tell, self.totals
+            ) as progress,
+            MicroBatches(self.spark, ledger, checkpoint.generation) as batches,
+        ):
+            job = _MicroBatchJob(self, source, target, batches, progress, work)
+            self._await(self._start(rows, job, trigger, checkpoint))
+        return self.totals
+
+    def _start(
+        self,
+        rows: DataFrame,
+        job: "_MicroBatchJob",
+        trigger: Trigger,
+        checkpoint: Checkpoint,
+    ) -> StreamingQuery:
+        def guarded(micro_batch: DataFrame, number: int) -> None:
+            """Keep what went wrong: Spark tells of it as text alone."""
+            try:
+                with self._not_stopping():
+                    job(micro_batch, number)
+            except BaseException as error:
+                self._failure = error
+                raise
+
+        writer = rows.writeStream.option("checkpointLocation", checkpoint.path)
+        writer = writer.queryName(f"gristmill-{checkpoint.generation[:8]}")
+        if trigger.available_now:
+            writer = writer.trigger(availableNow=True)
+        elif trigger.interval is not None:
+            writer = writer.trigger(processingTime=trigger.interval)
+        return writer.foreachBatch(guarded).start()
+
+    @contextmanager
+    def _not_stopping(self) -> Iterator[None]:
+        """Hold the lock that `query.stop` waits for; it would wait for ever for one that waits."""
+        while not self._busy.acquire(timeout=0.1):
+            if self._stopping.is_set():
+                raise Stopped("stopped")
+        try:
+            if self._stopping.is_set():
+                raise Stopped("stopped")
+            yield
+        finally:
+            self._busy.release()
+
+    def _await(self, query: StreamingQuery) -> None:
+        try:
+            while not query.awaitTermination(SECONDS_BETWEEN_LOOKS):
+                if self._stopping.is_set():
+                    with self._busy:
+                        query.stop()
+        except StreamingQueryException as error:
+            if isinstance(self._failure, Stopped):
+                return
+            if isinstance(self._failure, GristmillError):
+                raise self._failure from None
+            raise JobError(f"the stream failed: {_reason(error)}") from (self._failure or error)
+
+
+@dataclass
+class _MicroBatchJob:
+    """Pin, answer and write one micro-batch."""
+
+    stream: Stream
+    source: StreamSource
+    target: StreamTarget
+    batches: MicroBatches
+    progress: StreamProgress
+    work: Work
+    run_id: str = field(default_factory=lambda: uuid4().hex)
+
+    def __call__(self, rows: DataFrame, number: int) -> None:
+        wait = FIRST_WAIT_SECONDS
+        while not self._written(rows, number):
+            LOG.warning("batch %d: the endpoint fails; asked again in %.0f s", number, wait)
+            if self.stream._stopping.wait(wait):
+                raise Stopped("stopped")
+            wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+
+    def _written(self, rows: DataFrame, number: int) -> bool:
+        """Answer and write; return False where an outage is to be waited for."""
+        clock = Stopwatch()
+        with clock.step("pin"):
+            self._pin()
+            decoded = self.target.one_a_key(self.source.decode(rows))
+        answering = self.batches.answered(decoded, self.work, number, self.run_id)
+        try:
+            with ExitStack() as stack:
+                with clock.step("answer"):
+                    answered = stack.enter_context(answering)
+                self._check_outage(answered.counts)
+                with clock.step("write"):
+                    landed = self.target.write(answered, number)
+                    if self.stream.settings.output is not None:
+                        send_answers(answered.rows, self.work.key, self.stream.settings.output)
+        except _OutageError as outage:
+            self.batches.forget(rows.sparkSession, number)
+            if self.stream.settings.on_outage == "stop":
+                raise JobError(str(outage)) from None
+            return False
+        if not landed:
+            LOG.info("batch %d: the target had it already; nothing was written twice", number)
+        self.progress.counted(self._report(number, answered.counts, clock))
+        return True
+
+    def _pin(self) -> None:
+        """Follow an alias: what it names now answers from this micro-batch on."""
+        if "@" in self.stream.settings.chain.model:
+            self.work = pin_stream(self.stream.settings)
+
+    def _check_outage(self, counts: BatchCounts) -> None:
+        failed = {code: n for code, n in counts.errors.items() if code in _MAY_PASS | _NOT_ASKED}
+        share = self.stream.settings.outage_share
+        if sum(failed.values()) > share * counts.new or _NOT_ASKED.intersection(failed):
+            raise _OutageError(
+                f"the model's endpoint failed for {failed} (by code) of {counts.new} prompts; "
+                "nothing of this micro-batch was written, and it comes again at the next start"
+            )
+
+    def _report(self, number: int, counts: BatchCounts, clock: Stopwatch) -> BatchReport:
+        return BatchReport(
+            batch=number,
+            counts=counts,
+            seconds=clock.seconds,
+            model=self.work.pinned.model.name,
+            template=self.work.chain.template.ref,
+            lag_seconds=None if counts.newest is None else round(time() - counts.newest, 3),
+        )
+
+
+class _OutageError(Exception):
+    """Too much of a micro-batch failed in a way that may pass."""
+
+
+def _name(settings: StreamSettings) -> str:
+    kafka = settings.source.kafka
+    return str(settings.source.table if kafka is None else kafka.topic or kafka.pattern)
+
+
+def _reason(error: StreamingQueryException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:4])[:1000]

@@ -1,0 +1,84 @@
+"""Settings of a stream: a Kafka topic or a Delta table as the source, and how it runs."""
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from jobs.settings import JobSettings, Section
+
+COORDINATES = ("kafka_topic", "kafka_partition", "kafka_offset")
+TEXT_COLUMN = "value"
+
+
+class KafkaSettings(Section):
+    """A topic, or topics by a pattern; `options` go to Spark's Kafka client as they are.
+
+    Values of `options` may be references to secrets. With `format: json`, `schema` declares the
+    fields of a message; with `text` the message is the column `value`.
+    """
+
+    bootstrap: str
+    topic: str | None = None
+    pattern: str | None = None
+    starting: str = "earliest"
+    format: Literal["json", "text"] = "json"
+    fields: str | None = Field(None, alias="schema")
+    options: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _whole(self) -> "KafkaSettings":
+        if (self.topic is None) == (self.pattern is None):
+            raise ValueError("expected either topic or pattern")
+        if self.format == "json" and self.fields is None:
+            raise ValueError("format json needs schema, such as 'id string, amount double'")
+        return self
+
+
+class StreamSourceSettings(Section):
+    """The messages to complete: a topic, or the rows that a Delta table gains.
+
+    `key` names a row; by default a message is named by topic, partition and offset. With a key of
+    its own a message that comes twice is answered once.
+    """
+
+    kafka: KafkaSettings | None = None
+    table: str | None = None
+    key: tuple[str, ...] = ()
+    columns: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("key", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _whole(self) -> "StreamSourceSettings":
+        if (self.kafka is None) == (self.table is None):
+            raise ValueError("expected either kafka or table")
+        if self.table is not None and not self.key:
+            raise ValueError("a table needs key: the columns that name a row")
+        return self
+
+
+class OutputSettings(Section):
+    """A topic that gets the answers too, at least once each."""
+
+    bootstrap: str
+    topic: str
+    options: dict[str, str] = Field(default_factory=dict)
+
+
+class StreamSettings(JobSettings):
+    """All that a stream reads from its file.
+
+    `checkpoint` holds how far it has come. `on_outage` says what happens when the model's endpoint
+    fails for more than `outage_share` of what a micro-batch asks: stop, or wait and ask again.
+    """
+
+    source: StreamSourceSettings
+    checkpoint: str
+    output: OutputSettings | None = None
+    max_rows_per_batch: int = Field(10_000, ge=1)
+    on_outage: Literal["stop", "wait"] = "stop"
+    outage_share: float = Field(0.5, gt=0, le=1)
+    on_new_checkpoint: Literal["refuse", "continue"] = "refuse"

@@ -1,0 +1,174 @@
+"""The source of a stream: messages read, decoded, and what does not fit told apart."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from chains.errors import CompletionError, EmptyInput, JobError, SettingsError, Undecodable
+from chains.secrets import resolve_secret
+from jobs.stream_settings import COORDINATES, TEXT_COLUMN, KafkaSettings, StreamSettings
+from udfs.columns import ERROR_TYPE
+from udfs.delta import Table
+from udfs.micro_batch import MESSAGE
+from udfs.work import PART_ERROR
+
+SOURCE = "source"
+_REFERENCES = ("env:", "file:", "secrets/")
+_CORRUPT = "_corrupt"
+
+
+@dataclass(frozen=True)
+class StreamSource:
+    """Rows as they come, and how a micro-batch of them is decoded.
+
+    Decoded rows have their columns, MESSAGE (what came, in base64), PART_ERROR (why it is no row)
+    and SOURCE (where it came from).
+    """
+
+    settings: StreamSettings
+
+    def open(self, spark: SparkSession) -> DataFrame:
+        """Return the stream. Raises TableError or JobError where there is no such source."""
+        kafka = self.settings.source.kafka
+        if kafka is not None:
+            return _read_kafka(spark, kafka, self.settings.max_rows_per_batch)
+        table = Table.named(str(self.settings.source.table))
+        table.read(spark)
+        reader = spark.readStream.format("delta")
+        return reader.load(table.name) if table.is_path else reader.table(table.relation)
+
+    def decode(self, rows: DataFrame) -> DataFrame:
+        """Return the rows of a micro-batch."""
+        kafka = self.settings.source.kafka
+        if kafka is None:
+            return _of_table(rows, str(self.settings.source.table))
+        return _of_text(rows) if kafka.format == "text" else _of_json(rows, _parse_fields(kafka))
+
+    def again(self, dead_letters: DataFrame) -> DataFrame:
+        """Return the rows that dead letters were, as the source gave them."""
+        message = F.unbase64(MESSAGE)
+        if self.settings.source.kafka is None:
+            table = Table.named(str(self.settings.source.table))
+            fields = table.read(dead_letters.sparkSession).schema
+            row = F.from_json(message.cast("string"), fields).alias("row")
+            return dead_letters.select(row).select("row.*")
+        return dead_letters.select(
+            message.alias("value"),
+            F.encode("kafka_key", "UTF-8").alias("key"),
+            F.lit(None).cast("array<struct<key string, value binary>>").alias("headers"),
+            *(
+                F.col(f"kafka_{name}").alias(name)
+                for name in ("topic", "partition", "offset", "timestamp")
+            ),
+        )
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns that name a row."""
+        return self.settings.source.key or COORDINATES
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Columns that go to the target beside the key."""
+        of_kafka = (*COORDINATES, "kafka_timestamp", "kafka_key")
+        own = of_kafka if self.settings.source.kafka is not None else ()
+        kept = (*own, *self.settings.target.keep, SOURCE, MESSAGE)
+        return tuple(name for name in dict.fromkeys(kept) if name not in self.key)
+
+
+def kafka_options(options: Mapping[str, str]) -> dict[str, str]:
+    """Return the client's options, references to secrets resolved."""
+    return {
+        name: resolve_secret(value) if value.startswith(_REFERENCES) else value
+        for name, value in options.items()
+    }
+
+
+def _read_kafka(spark: SparkSession, kafka: KafkaSettings, rows: int) -> DataFrame:
+    chosen = {"subscribe": kafka.topic} if kafka.topic else {"subscribePattern": kafka.pattern}
+    options: dict[str, Any] = {
+        "kafka.bootstrap.servers": kafka.bootstrap,
+        "startingOffsets": kafka.starting,
+        "failOnDataLoss": "true",
+        "includeHeaders": "true",
+        "maxOffsetsPerTrigger": rows,
+        **chosen,
+        **kafka_options(kafka.options),
+    }
+    try:
+        return spark.readStream.format("kafka").options(**options).load()
+    except PySparkException as error:
+        raise JobError(f"Kafka at {kafka.bootstrap}: {error}") from error
+
+
+def _of_json(rows: DataFrame, fields: T.StructType) -> DataFrame:
+    """Return the declared fields; a message that does not fit has none of them, and an error."""
+    schema = T.StructType([*fields.fields, T.StructField(_CORRUPT, T.StringType())])
+    text = F.col("value").cast("string")
+    parsed = F.from_json(text, schema, {"columnNameOfCorruptRecord": _CORRUPT})
+    read = _of_kafka(rows).withColumn("row", parsed)
+    declared = ", ".join(f"{it.name} {it.dataType.simpleString()}" for it in fields)
+    fits = F.col("row").isNotNull() & F.col(f"row.{_CORRUPT}").isNull()
+    error = _not_text().when(~fits, _error(Undecodable(f"expected a JSON object of {declared}")))
+    values = [F.when(error.isNull(), F.col(f"row.{it.name}")).alias(it.name) for it in fields]
+    columns = [it for it in read.columns if it not in ("row", "value", *fields.names)]
+    return read.select(*columns, *values, error.alias(PART_ERROR))
+
+
+def _of_text(rows: DataFrame) -> DataFrame:
+    error = _not_text()
+    text = F.when(error.isNull(), F.col("value").cast("string"))
+    return _of_kafka(rows).withColumn(PART_ERROR, error).withColumn(TEXT_COLUMN, text)
+
+
+def _not_text() -> Column:
+    tombstone = _error(EmptyInput("a tombstone: the message is null"))
+    no_text = _error(Undecodable("expected UTF-8, found other bytes"))
+    is_text = F.is_valid_utf8(F.col("value").cast("string"))
+    return F.when(F.col("value").isNull(), tombstone).when(~is_text, no_text)
+
+
+def _of_kafka(rows: DataFrame) -> DataFrame:
+    """Return the messages with their coordinates under names that fields rarely have."""
+    header = "transform(headers, h -> struct(h.key as key, cast(h.value as string) as value))"
+    return rows.select(
+        *(F.col(name).alias(f"kafka_{name}") for name in ("topic", "partition", "offset")),
+        F.col("timestamp").alias("kafka_timestamp"),
+        F.col("key").cast("string").alias("kafka_key"),
+        F.expr(header).alias("kafka_headers"),
+        F.format_string("%s[%d]@%d", "topic", "partition", "offset").alias(SOURCE),
+        F.base64("value").alias(MESSAGE),
+        "value",
+    )
+
+
+def _of_table(rows: DataFrame, table: str) -> DataFrame:
+    whole = F.to_json(F.struct(*rows.columns))
+    return (
+        rows.withColumn(SOURCE, F.lit(table))
+        .withColumn(MESSAGE, F.base64(F.encode(whole, "UTF-8")))
+        .withColumn(PART_ERROR, F.lit(None).cast(ERROR_TYPE))
+    )
+
+
+def _parse_fields(kafka: KafkaSettings) -> T.StructType:
+    try:
+        return cast(T.StructType, T.StructType.fromDDL(str(kafka.fields)))
+    except PySparkException as error:
+        raise SettingsError(
+            "source.kafka.schema: expected columns such as 'id string, amount double', found "
+            f"{kafka.fields!r}"
+        ) from error
+
+
+def _error(error: CompletionError) -> Column:
+    return F.struct(
+        F.lit(error.code).alias("code"),
+        F.lit(error.told).alias("message"),
+        F.lit(error.retryable).alias("retryable"),
+    ).cast(ERROR_TYPE)

@@ -1,0 +1,60 @@
+"""Small files and folders on any storage that Spark can write, through Hadoop's file systems."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+
+@dataclass(frozen=True)
+class Place:
+    """A path on a session's storage."""
+
+    spark: SparkSession
+    path: str
+
+    def __truediv__(self, name: str) -> "Place":
+        return Place(self.spark, f"{self.path}/{name}")
+
+    def exists(self) -> bool:
+        """Whether there is a file or folder."""
+        return bool(self._files().exists(self._hadoop()))
+
+    def names(self) -> list[str]:
+        """Return the names in a folder; none where there is no folder."""
+        if not self.exists():
+            return []
+        return [it.getPath().getName() for it in self._files().listStatus(self._hadoop())]
+
+    def changed_at(self) -> float | None:
+        """Return when it was last changed, in seconds since 1970; None where there is nothing."""
+        if not self.exists():
+            return None
+        return float(self._files().getFileStatus(self._hadoop()).getModificationTime()) / 1000
+
+    def read(self) -> bytes:
+        """Return a small file's content."""
+        stream = self._files().open(self._hadoop())
+        try:
+            return bytes(stream.readAllBytes())
+        finally:
+            stream.close()
+
+    def write(self, content: bytes) -> None:
+        """Write a small file that is not there yet. Raises where it is."""
+        stream = self._files().create(self._hadoop(), False)
+        try:
+            stream.write(bytearray(content))
+        finally:
+            stream.close()
+
+    def delete(self) -> None:
+        """Delete a file, or a folder with all that is in it."""
+        self._files().delete(self._hadoop(), True)
+
+    def _hadoop(self) -> Any:
+        jvm: Any = self.spark._jvm
+        return jvm.org.apache.hadoop.fs.Path(self.path)
+
+    def _files(self) -> Any:
+        return self._hadoop().getFileSystem(self.spark._jsc.hadoopConfiguration())

@@ -1,0 +1,122 @@
+"""What a job does with each row, and the columns that a row gets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from chains.base import Chain
+from chains.errors import CompletionError, Pending
+from udfs.arrow import Pinned
+from udfs.columns import ERROR_TYPE, completion_type
+from udfs.completion import variables_struct
+from udfs.schema import result_type
+
+PART_ERROR = "_part_error"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What to do with each source row: `key` names it, `columns` feeds the chain's variables.
+
+    `keep` are further source columns that go to the target. `reuse` is whether the ledger answers.
+    `source` is what rows and messages call the source: table@version.
+    """
+
+    pinned: Pinned
+    key: tuple[str, ...]
+    columns: Mapping[str, str]
+    keep: tuple[str, ...] = ()
+    reuse: bool = True
+    source: str = "source"
+
+    @cached_property
+    def chain(self) -> Chain:
+        """The chain itself, for the driver."""
+        return Chain.from_spec(self.pinned.chain)
+
+    def prepare(self, source: DataFrame) -> DataFrame:
+        """Return key, kept columns, and a column for each variable (see `variable`).
+
+        A column PART_ERROR goes along: a row that has one is not asked, and gets that error.
+        """
+        values = [
+            F.col(self.columns.get(name, name)).alias(variable(name))
+            for name in self.chain.template.variables
+        ]
+        error = [PART_ERROR] if PART_ERROR in source.columns else []
+        return source.select(*self.key, *self.keep, *values, *error)
+
+    def variables(self) -> Column:
+        """Return the struct of prepared rows' variables that the functions take."""
+        columns = {name: variable(name) for name in self.chain.template.variables}
+        return variables_struct(self.chain, columns)
+
+
+def variable(name: str) -> str:
+    """Return the column of a template variable in prepared rows."""
+    return f"_variable_{name}"
+
+
+def completed(
+    questions: DataFrame, answers: DataFrame, work: Work, run_id: str, typed: bool = True
+) -> DataFrame:
+    """Return key, kept columns and completion columns, a row for each question.
+
+    `questions` have a fingerprint or an error, `answers` are at most one a fingerprint. With
+    `typed`, `result` has the type of the response schema, otherwise it is text.
+    """
+    of_row = [*work.key, *work.keep]
+    asked = questions.select(*of_row, "fingerprint", F.col("error").alias("_unasked"))
+    joined = asked.join(answers, "fingerprint", "left")
+    return joined.select(*of_row, *_completion(work, run_id, typed))
+
+
+def typed_result(work: Work) -> Column:
+    """Return the column `result` in the type of the response schema."""
+    kind = result_type(work.pinned.chain.response_schema)
+    text = F.col("result")
+    return text if isinstance(kind, T.StringType) else F.from_json(text, kind.simpleString())
+
+
+def error_column(error: CompletionError) -> Column:
+    """Return an error as a column."""
+    return F.struct(
+        F.lit(error.code).alias("code"),
+        F.lit(error.told).alias("message"),
+        F.lit(error.retryable).alias("retryable"),
+    )
+
+
+def part_error(prepared: DataFrame) -> Column:
+    """Return the error that a row brings along, null where it has none."""
+    none = F.lit(None).cast(ERROR_TYPE)
+    return F.col(PART_ERROR) if PART_ERROR in prepared.columns else none
+
+
+def key_json(key: tuple[str, ...]) -> Column:
+    """Return a row's key as the ledger keeps it."""
+    return F.to_json(F.struct(*key))
+
+
+def _completion(work: Work, run_id: str, typed: bool) -> list[Column]:
+    """Return the completion's columns for a question joined with its answer, if it has one."""
+    ours = (F.col("run_id") == run_id) & (F.col("paid_by") == key_json(work.key))
+    answered = F.col("run_id").isNotNull()
+    not_asked = F.when(~answered, error_column(Pending("not asked in this run")))
+    given = {
+        "result": typed_result(work) if typed else F.col("result"),
+        "error": F.coalesce("_unasked", "error", not_asked),
+        "cached": answered & ~ours,
+        "chain": F.coalesce("chain", F.lit(work.chain.ref)),
+        "template": F.coalesce("template", F.lit(work.chain.template.ref)),
+        "model": F.coalesce("model", F.lit(work.pinned.model.name)),
+        "run_id": F.coalesce("run_id", F.lit(run_id)),
+        "completed_at": F.coalesce("completed_at", F.current_timestamp()),
+        "flags": F.coalesce("flags", F.array().cast("array<string>")),
+    }
+    names = completion_type(T.StringType()).fieldNames()
+    return [given.get(name, F.col(name)).alias(name) for name in names]
