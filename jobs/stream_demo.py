@@ -1,10 +1,10 @@
 """The streaming demo: events flow into a real broker while the stream answers them."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from time import time
 
 from pyspark.sql import SparkSession
@@ -18,12 +18,13 @@ from jobs.producer import Record, produce
 from jobs.sample.events import demo_events
 from jobs.settings import load_settings_of
 from jobs.stream import Stream, Trigger
-from jobs.stream_progress import StreamTotals
+from jobs.stream_progress import BatchReport, StreamTotals
 from jobs.stream_settings import StreamSettings
 from udfs.delta import Table
 
 LOG = logging.getLogger("gristmill")
-EVENTS = 300
+EVENTS, FIRST_EVENTS = 300, 20
+FIRST_BATCH_SECONDS = 120.0
 EVENTS_A_SECOND = 25.0
 _SHOWN = 6
 
@@ -63,23 +64,32 @@ def _stream(spark: SparkSession, settings: StreamSettings) -> StreamTotals:
     assert kafka is not None
     assert kafka.topic is not None
     topic, bootstrap = kafka.topic, kafka.bootstrap
-    produce(bootstrap, topic, [], partitions=2)  # makes the topic
-    stream = Stream(spark, settings)
+    events = demo_events(EVENTS)
+    produce(bootstrap, topic, _happening(events[:FIRST_EVENTS]), partitions=2)
+    running = Event()
+
+    def tell(report: BatchReport) -> None:
+        LOG.info(report.line())
+        running.set()
+
+    stream = Stream(spark, settings, tell)
 
     def send() -> None:
-        produce(bootstrap, topic, _happening(), EVENTS_A_SECOND)
+        """Send the other events once the stream has done its first, slow micro-batch."""
+        if running.wait(FIRST_BATCH_SECONDS):
+            produce(bootstrap, topic, _happening(events[FIRST_EVENTS:]), EVENTS_A_SECOND)
         stream.stop()
 
     producer = Thread(target=send)
     producer.start()
     stream.run(Trigger(interval="1 second"))
     producer.join()
-    return Stream(spark, settings, totals=stream.totals).run(Trigger(available_now=True))
+    return Stream(spark, settings, tell, stream.totals).run(Trigger(available_now=True))
 
 
-def _happening() -> Iterator[Record]:
+def _happening(events: Iterable[Record]) -> Iterator[Record]:
     """Give events that happen when they are sent, so that their lag is that of the stream."""
-    for record in demo_events(EVENTS):
+    for record in events:
         yield replace(record, timestamp_ms=round(time() * 1000))
 
 

@@ -1,0 +1,343 @@
+"""The stream over a real broker, against the fake endpoint as the oracle of what is paid."""
+
+import base64
+import json
+import shutil
+import uuid
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer
+from deltalake import DeltaTable
+
+from chains.errors import JobError, SettingsError, TableError
+from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
+from jobs.producer import Record, produce
+from jobs.replay import run_replay
+from jobs.settings import load_settings_of
+from jobs.stream import Stream, Trigger
+from jobs.stream_settings import StreamSettings
+
+pytestmark = [pytest.mark.spark, pytest.mark.process]
+
+
+@pytest.fixture
+def topic(broker):
+    name = f"stream-{uuid.uuid4().hex[:8]}"
+    produce(broker.bootstrap, name, [], partitions=2)
+    return name
+
+
+@pytest.fixture
+def send(broker, topic):
+    """Return a function that sends values to the topic, in order."""
+
+    def send(*values):
+        produce(broker.bootstrap, topic, [_record(it) for it in values])
+
+    return send
+
+
+def _record(value):
+    """Return a record; those of one id go to one partition, so that their order is kept."""
+    if isinstance(value, dict):
+        return Record(str(value["id"]).encode(), json.dumps(value).encode(), 1_700_000_000_000)
+    return Record(b"other", value, 1_700_000_000_000)
+
+
+def document(number):
+    return {"id": f"r{number:03d}", "body": f"key=r{number:03d} says {number}"}
+
+
+@pytest.fixture
+def settings(broker, topic, endpoint, tmp_path):
+    """Return a function from assignments to the settings of a stream in this folder."""
+    conf = tmp_path / "stream.yml"
+    conf.write_text(
+        f"""
+        source:
+          kafka:
+            bootstrap: {broker.bootstrap}
+            topic: {topic}
+            schema: id string, body string, pages int
+          columns: {{document: body}}
+        target: {{table: {tmp_path}/target, mode: append}}
+        chain: {{name: summarize, model: endpoint:fake/m}}
+        endpoints: {{fake: {{base_url: "{endpoint.base_url}", attempts: 1}}}}
+        ledger: {{table: {tmp_path}/ledger}}
+        checkpoint: {tmp_path}/checkpoint
+        work_dir: {tmp_path}
+        """
+    )
+    return lambda *assignments: load_settings_of(StreamSettings, conf, assignments)
+
+
+@pytest.fixture
+def stream(spark, settings):
+    """Return a function that runs the stream over what the topic has."""
+    return lambda *assignments: Stream(spark, settings(*assignments)).run(
+        Trigger(available_now=True)
+    )
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Return a function that reads a table of the stream with a reader that is not Spark."""
+
+    def read(name):
+        path = f"{tmp_path}/{name}"
+        there = Path(path, "_delta_log").is_dir()
+        return DeltaTable(path).to_pyarrow_table().to_pylist() if there else []
+
+    return read
+
+
+def answers(rows):
+    return {row["result"].partition(":")[0].removeprefix("answer to ") for row in rows}
+
+
+def test_every_message_ends_once(stream, send, read, endpoint):
+    """In the target with its own answer, or in the dead letters with the message and the reason."""
+    send(*(document(i) for i in range(20)))
+    misfit = {"id": "x", "body": "text", "pages": "many"}
+    send(b"no json {", b"\xff\xfe", misfit, None, {"id": "blank", "body": " "})
+    totals = stream()
+    rows, letters = read("target"), read("target_errors")
+    places = [(it["kafka_partition"], it["kafka_offset"]) for it in [*rows, *letters]]
+    assert len(places) == len(set(places)) == 25
+    answered = [row for row in rows if row["error"] is None]
+    assert answers(answered) == {f"r{i:03d}" for i in range(20)}
+    assert {row["error"]["code"] for row in rows if row["error"]} == {"empty_input"}
+    assert {row["error"]["code"] for row in letters} == {"undecodable"}
+    kept = {base64.b64decode(row["message"]) for row in letters}
+    assert kept == {b"no json {", b"\xff\xfe", json.dumps(misfit).encode()}
+    assert all(row["source"].endswith(f"@{row['kafka_offset']}") for row in letters)
+    assert len(endpoint.calls()) == 20
+    assert (totals.rows, totals.new, totals.skipped) == (25, 20, 2)
+    assert totals.errors == {"undecodable": 3}
+
+
+def test_equal_messages_are_asked_once_and_stay_two_rows(stream, send, read, endpoint):
+    send(*[{"id": "a", "body": "key=x same"}] * 3)
+    assert (stream().new, len(read("target"))) == (1, 3)
+    send({"id": "b", "body": "key=x same"}, {"id": "c", "body": "key=y other"})
+    totals = stream()
+    assert (totals.new, totals.cached) == (1, 1)
+    assert len(endpoint.calls()) == 2
+    assert sorted(row["cached"] for row in read("target")) == [False, False, True, True, True]
+
+
+def test_with_a_key_of_its_own_a_message_counts_once(stream, send, read):
+    send(
+        {"id": "a", "body": "key=a1"}, {"id": "b", "body": "key=b1"}, {"id": "a", "body": "key=a2"}
+    )
+    stream("source.key=id")
+    send({"id": "a", "body": "key=a3"}, None)
+    stream("source.key=id")
+    assert {row["id"]: row["result"][:12] for row in read("target")} == {
+        "a": "answer to a1",
+        "b": "answer to b1",
+    }
+    assert [row["error"]["code"] for row in read("target_errors")] == ["empty_input"]
+
+
+def test_merge_keeps_the_last_message_of_a_key(stream, send, read):
+    send({"id": "a", "body": "key=a1"}, {"id": "b", "body": "key=b1"})
+    stream("source.key=id", "target.mode=merge")
+    send({"id": "a", "body": "key=a2"})
+    stream("source.key=id", "target.mode=merge")
+    assert {row["id"]: row["result"][:12] for row in read("target")} == {
+        "a": "answer to a2",
+        "b": "answer to b1",
+    }
+
+
+def at(endpoint):
+    return f"endpoints.fake.base_url={endpoint.base_url}"
+
+
+def test_an_outage_stops_the_stream_and_costs_no_second_answer(stream, send, read):
+    send(*(document(i) for i in range(12)))
+    faults = {f"r{i:03d}": {"status": 500} for i in range(4, 12)}
+    with FakeEndpoint(FakeSettings(faults=faults)) as broken:
+        with pytest.raises(JobError, match=r"endpoint failed for .*'server_error': 8"):
+            stream(at(broken))
+        assert len(broken.calls()) == 12
+    assert (read("target"), read("target_errors")) == ([], [])
+    with FakeEndpoint() as healed:
+        stream(at(healed))
+        assert {call.key for call in healed.calls()} == set(faults)
+    assert answers(read("target")) == {f"r{i:03d}" for i in range(12)}
+
+
+def test_a_few_failures_are_dead_letters_that_a_replay_moves(spark, stream, settings, send, read):
+    send(*(document(i) for i in range(8)), b"\xff")
+    faults = {"r001": {"status": 500}, "r002": {"status": 400}}
+    with FakeEndpoint(FakeSettings(faults=faults)) as endpoint:
+        stream(at(endpoint))
+    assert sorted(row["error"]["code"] for row in read("target_errors")) == [
+        "invalid_request",
+        "server_error",
+        "undecodable",
+    ]
+    with FakeEndpoint() as healed:
+        report = run_replay(spark, settings(at(healed)), ["server_error"])
+        assert [call.key for call in healed.calls()] == ["r001"]
+    assert (report.taken, report.answered, report.left) == (1, 1, {})
+    assert answers(read("target")) == {f"r{i:03d}" for i in range(8) if i != 2}
+    report = run_replay(spark, settings(at(healed)))
+    assert (report.answered, report.left) == (0, {"invalid_request": 1, "undecodable": 1})
+    assert len(read("target_errors")) == 2
+    assert len(read("target")) == 7
+
+
+def test_a_rejected_credential_is_an_outage_whatever_its_share(stream, send, read):
+    send(*(document(i) for i in range(6)))
+    with (
+        FakeEndpoint(FakeSettings(api_key="right")) as endpoint,
+        pytest.raises(JobError, match="credential"),
+    ):
+        stream(at(endpoint), "outage_share=1")
+    assert (read("target"), read("target_errors")) == ([], [])
+
+
+@pytest.fixture
+def streamed(stream, send, endpoint):
+    """Have a stream that has answered five messages in two micro-batches."""
+    send(*(document(i) for i in range(3)))
+    stream()
+    send(*(document(i) for i in range(3, 5)))
+    stream()
+    assert len(endpoint.calls()) == 5
+
+
+def test_a_deleted_checkpoint_is_refused_or_goes_on_without_doubles(
+    streamed, stream, send, read, endpoint, tmp_path
+):
+    shutil.rmtree(tmp_path / "checkpoint")
+    send(document(5))
+    with pytest.raises(JobError, match=r"it is new, but target .* has rows"):
+        stream()
+    for _ in range(2):
+        stream("on_new_checkpoint=continue")
+    assert sorted(row["result"][:14] for row in read("target")) == [
+        f"answer to r{i:03d}"[:14] for i in range(6)
+    ]
+    assert len(read("target")) == 6
+    assert len(endpoint.calls()) == 6
+
+
+def test_an_older_copy_of_a_checkpoint_is_refused(stream, send, read, tmp_path):
+    send(document(0))
+    stream()
+    shutil.copytree(tmp_path / "checkpoint", tmp_path / "copy")
+    send(document(1))
+    stream()
+    shutil.rmtree(tmp_path / "checkpoint")
+    shutil.copytree(tmp_path / "copy", tmp_path / "checkpoint")
+    send(document(2))
+    with pytest.raises(JobError, match="older than target"):
+        stream()
+    assert len(read("target")) == 2
+
+
+def test_a_checkpoint_of_another_stream_is_refused(streamed, stream, tmp_path):
+    with pytest.raises(JobError, match="belongs to another stream"):
+        stream(f"target.table={tmp_path}/elsewhere")
+
+
+def test_a_folder_that_is_no_checkpoint_is_refused(stream, tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "notes.txt").write_text("mine")
+    with pytest.raises(JobError, match="no gristmill stream made it"):
+        stream()
+
+
+def test_a_damaged_checkpoint_is_refused(streamed, stream, tmp_path):
+    file = tmp_path / "checkpoint" / "gristmill.json"
+    (tmp_path / "checkpoint" / ".gristmill.json.crc").unlink(missing_ok=True)
+    file.write_text(file.read_text()[:20])
+    with pytest.raises(JobError, match="is damaged"):
+        stream()
+
+
+def test_offsets_that_are_cut_short_are_never_read_past(streamed, stream, send, read, tmp_path):
+    newest = max((tmp_path / "checkpoint" / "offsets").glob("[0-9]*"), key=lambda it: int(it.name))
+    (newest.parent / f".{newest.name}.crc").unlink(missing_ok=True)
+    newest.write_text("v1\n")
+    send(document(5))
+    with pytest.raises(JobError):
+        stream()
+    assert len(read("target")) == 5
+
+
+def test_a_table_is_a_source_too(spark, settings, endpoint, read, tmp_path):
+    table = f"{tmp_path}/documents"
+    rows = [(f"r{i}", f"key=r{i}") for i in range(4)]
+    spark.createDataFrame(rows, "id string, body string").write.format("delta").save(table)
+    chosen = (f"source={{table: {table}, key: id, columns: {{document: body}}}}",)
+    for _ in range(2):
+        totals = Stream(spark, settings(*chosen)).run(Trigger(available_now=True))
+    assert totals.batches == 0
+    assert answers(read("target")) == {f"r{i}" for i in range(4)}
+    assert len(endpoint.calls()) == 4
+
+
+def test_answers_go_to_a_topic_too(broker, stream, send, topic):
+    output = f"{topic}-answers"
+    produce(broker.bootstrap, output, [])
+    send(*(document(i) for i in range(3)), b"no json")
+    stream(f"output={{bootstrap: '{broker.bootstrap}', topic: {output}}}")
+    consumer = Consumer(
+        {
+            "bootstrap.servers": broker.bootstrap,
+            "group.id": "test",
+            "auto.offset.reset": "earliest",
+        }
+    )
+    consumer.subscribe([output])
+    messages = [consumer.poll(30) for _ in range(3)]
+    consumer.close()
+    assert {json.loads(it.value())["result"][:14] for it in messages} == {
+        f"answer to r{i:03d}"[:14] for i in range(3)
+    }
+    assert all(it.key().decode().startswith(topic) for it in messages)
+
+
+def test_each_micro_batch_leaves_its_numbers(stream, send, read):
+    send(*(document(i) for i in range(5)))
+    stream("max_rows_per_batch=2")
+    rows = sorted(read("target_metrics"), key=lambda it: it["batch"])
+    assert [row["batch"] for row in rows] == [0, 1, 2]
+    assert [row["rows"] for row in rows] == [2, 2, 1]
+    assert sum(row["new"] for row in rows) == 5
+    assert [row["lag_messages"] for row in rows][-1] == 0
+    assert all(dict(row["seconds"]).keys() >= {"pin", "answer", "write", "all"} for row in rows)
+    assert all(row["lag_seconds"] > 1_000_000 for row in rows)
+
+
+def test_the_summarize_chain_runs_on_text_unchanged(stream, send, read):
+    send(b"key=a plain", b"key=b text")
+    stream("source.kafka.format=text", "source.kafka.schema=", "source.columns.document=value")
+    assert answers(read("target")) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("assignment", "error", "message"),
+    [
+        ("source.columns.document=text", TableError, "no column 'text'"),
+        ("source.key=nr", TableError, r"no columns \['nr'\]"),
+        ("source.kafka.schema=id strin", SettingsError, "source.kafka.schema"),
+        ("source.kafka.schema=id string, body int", TableError, "expects string, found int"),
+        ("target.mode=overwrite", SettingsError, "expected append or merge"),
+        ("source.table=t", SettingsError, "either kafka or table"),
+        ("source.kafka.topic=", SettingsError, "either topic or pattern"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_anything_is_asked(
+    stream, send, endpoint, assignment, error, message
+):
+    send(document(0))
+    with pytest.raises(error, match=message):
+        stream(assignment)
+    assert endpoint.calls() == []
