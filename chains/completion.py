@@ -42,6 +42,12 @@ class Completion:
     raw: str | None = None
 
 
+def as_row(completion: Completion) -> dict[str, Any]:
+    """Return a completion's fields, its error as a dict too; `result` is not copied."""
+    error = completion.error
+    return {**vars(completion), "error": None if error is None else vars(error)}
+
+
 def result_text(result: Any) -> str:
     """Return a result as the ledger keeps it: text as it is, anything else as JSON."""
     return result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from uuid import uuid4
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from chains.errors import JobError
@@ -27,12 +27,13 @@ class Checkpoint:
     """A checkpoint's folder and generation.
 
     `beside_others`: the target had rows before this generation began, so a row whose key is there
-    is left out.
+    is left out. `written` is the newest micro-batch that the target has, -1 before the first.
     """
 
     path: str
     generation: str
     beside_others: bool
+    written: int
 
 
 def open_checkpoint(spark: SparkSession, settings: StreamSettings) -> Checkpoint:
@@ -63,7 +64,7 @@ def _new(folder: Place, settings: StreamSettings) -> Checkpoint:
             "would begin at source.kafka.starting again. Restore the checkpoint, choose another "
             "target, or set on_new_checkpoint: continue to leave out rows whose key is there"
         )
-    checkpoint = Checkpoint(folder.path, uuid4().hex, beside_others)
+    checkpoint = Checkpoint(folder.path, uuid4().hex, beside_others, written=-1)
     content = {
         "generation": checkpoint.generation,
         "beside_others": beside_others,
@@ -76,7 +77,7 @@ def _new(folder: Place, settings: StreamSettings) -> Checkpoint:
 def _earlier(folder: Place, settings: StreamSettings) -> Checkpoint:
     try:
         content = json.loads((folder / FILE).read())
-        checkpoint = Checkpoint(folder.path, content["generation"], content["beside_others"])
+        generation, beside_others = content["generation"], content["beside_others"]
         job = content["job"]
     except (ValueError, KeyError, TypeError):
         raise JobError(f"checkpoint {folder.path}: {FILE} is damaged; restore it") from None
@@ -85,14 +86,15 @@ def _earlier(folder: Place, settings: StreamSettings) -> Checkpoint:
             f"checkpoint {folder.path}: it belongs to another stream, {job}, not to "
             f"{_job(settings)}. Choose another folder"
         )
-    _check_age(folder, checkpoint, Table.named(settings.target.table))
-    return checkpoint
+    target = Table.named(settings.target.table)
+    written = last_written(folder.spark, target, generation)
+    _check_age(folder, written, target)
+    return Checkpoint(folder.path, generation, beside_others, written)
 
 
-def _check_age(folder: Place, checkpoint: Checkpoint, target: Table) -> None:
+def _check_age(folder: Place, written: int, target: Table) -> None:
     """Refuse an older copy: Delta would skip its micro-batches, which now have other rows."""
     planned = [int(name) for name in (folder / "offsets").names() if name.isdigit()]
-    written = _last_written(folder.spark, target, checkpoint.generation)
     if written > max(planned, default=-1):
         raise JobError(
             f"checkpoint {folder.path}: it is older than target {target.name}, which has "
@@ -101,10 +103,18 @@ def _check_age(folder: Place, checkpoint: Checkpoint, target: Table) -> None:
         )
 
 
-def _last_written(spark: SparkSession, target: Table, generation: str) -> int:
+def last_written(spark: SparkSession, target: Table, generation: str) -> int:
+    """Return the newest micro-batch of a generation that a target has, -1 where it has none."""
     if not target.exists(spark):
         return -1
-    mine = target.history(spark, _NEWEST_COMMITS).where(F.col("userMetadata").contains(generation))
+    found = _newest(target.history(spark, _NEWEST_COMMITS), generation)
+    if found < 0 and target.version(spark) >= _NEWEST_COMMITS:
+        found = _newest(target.history(spark), generation)
+    return found
+
+
+def _newest(history: DataFrame, generation: str) -> int:
+    mine = history.where(F.col("userMetadata").contains(generation))
     number = F.get_json_object("userMetadata", "$.batch").cast("long")
     found = mine.agg(F.max(number).alias("newest")).first()
     return -1 if found is None or found["newest"] is None else int(found["newest"])

@@ -17,8 +17,8 @@ from jobs.targets import is_dead
 from udfs import flow
 from udfs.delta import Commit, Table
 from udfs.ledger import Ledger
-from udfs.micro_batch import MESSAGE
 from udfs.passes import Watch, unwatched
+from udfs.straight_columns import MESSAGE
 from udfs.work import Work
 
 

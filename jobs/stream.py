@@ -30,7 +30,8 @@ from jobs.stream_source import StreamSource
 from jobs.stream_target import StreamTarget, check_key, send_answers
 from udfs.delta import Table
 from udfs.ledger import Ledger
-from udfs.micro_batch import BatchCounts, MicroBatches
+from udfs.micro_batch import MicroBatches
+from udfs.straight_columns import BatchCounts
 from udfs.work import Work
 
 LOG = logging.getLogger("gristmill")

@@ -20,8 +20,8 @@ from pyspark.sql.streaming.listener import (
     StreamingQueryProgress,
 )
 
-from udfs.delta import Numbered, Table
-from udfs.micro_batch import BatchCounts
+from udfs.delta import Table, Told
+from udfs.straight_columns import BatchCounts
 
 LOG = logging.getLogger("gristmill")
 SECONDS_A_COMMIT = 15.0
@@ -182,10 +182,7 @@ class StreamProgress(StreamingQueryListener):
 
     def _write(self, rows: list[dict[str, object]]) -> None:
         frame = self._spark.createDataFrame(rows, _METRICS)
-        version = self._metrics.version(self._spark)
-        number = max(int(str(row["batch"])) for row in rows)
-        app = f"stream/{self._stream}/metrics"
-        self._metrics.append(frame, Numbered(app, number, version, {}))
+        self._metrics.append(frame, Told({}))
 
     def _row(self, report: BatchReport) -> dict[str, object]:
         counts = asdict(report.counts)

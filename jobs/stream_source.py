@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 from pyspark.errors import PySparkException
@@ -14,7 +15,7 @@ from chains.secrets import resolve_secret
 from jobs.stream_settings import COORDINATES, TEXT_COLUMN, KafkaSettings, StreamSettings
 from udfs.columns import ERROR_TYPE
 from udfs.delta import Table
-from udfs.micro_batch import MESSAGE
+from udfs.straight_columns import MESSAGE
 from udfs.work import PART_ERROR
 
 SOURCE = "source"
@@ -44,10 +45,9 @@ class StreamSource:
 
     def decode(self, rows: DataFrame) -> DataFrame:
         """Return the rows of a micro-batch."""
-        kafka = self.settings.source.kafka
-        if kafka is None:
-            return _of_table(rows, str(self.settings.source.table))
-        return _of_text(rows) if kafka.format == "text" else _of_json(rows, _parse_fields(kafka))
+        for columns in self._stages:
+            rows = rows.select(*columns)
+        return rows
 
     def again(self, dead_letters: DataFrame) -> DataFrame:
         """Return the rows that dead letters were, as the source gave them."""
@@ -66,6 +66,14 @@ class StreamSource:
                 for name in ("topic", "partition", "offset", "timestamp")
             ),
         )
+
+    @cached_property
+    def _stages(self) -> list[list[Column]]:
+        """What is selected, one list after the other; made once, for it takes a while."""
+        kafka = self.settings.source.kafka
+        if kafka is None:
+            return [_of_table(str(self.settings.source.table))]
+        return _of_text() if kafka.format == "text" else _of_json(_parse_fields(kafka))
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -106,24 +114,27 @@ def _read_kafka(spark: SparkSession, kafka: KafkaSettings, rows: int) -> DataFra
         raise JobError(f"Kafka at {kafka.bootstrap}: {error}") from error
 
 
-def _of_json(rows: DataFrame, fields: T.StructType) -> DataFrame:
-    """Return the declared fields; a message that does not fit has none of them, and an error."""
+def _of_json(fields: T.StructType) -> list[list[Column]]:
+    """Select the declared fields; a message that does not fit has none of them, and an error."""
     schema = T.StructType([*fields.fields, T.StructField(_CORRUPT, T.StringType())])
     text = F.col("value").cast("string")
-    parsed = F.from_json(text, schema, {"columnNameOfCorruptRecord": _CORRUPT})
-    read = _of_kafka(rows).withColumn("row", parsed)
+    parsed = F.from_json(text, schema, {"columnNameOfCorruptRecord": _CORRUPT}).alias("row")
     declared = ", ".join(f"{it.name} {it.dataType.simpleString()}" for it in fields)
     fits = F.col("row").isNotNull() & F.col(f"row.{_CORRUPT}").isNull()
     error = _not_text().when(~fits, _error(Undecodable(f"expected a JSON object of {declared}")))
     values = [F.when(error.isNull(), F.col(f"row.{it.name}")).alias(it.name) for it in fields]
-    columns = [it for it in read.columns if it not in ("row", "value", *fields.names)]
-    return read.select(*columns, *values, error.alias(PART_ERROR))
+    of_kafka = _of_kafka()
+    kept = [F.col(name) for name in of_kafka if name not in fields.names]
+    return [
+        [*of_kafka.values(), F.col("value"), parsed],
+        [*kept, *values, error.alias(PART_ERROR)],
+    ]
 
 
-def _of_text(rows: DataFrame) -> DataFrame:
+def _of_text() -> list[list[Column]]:
     error = _not_text()
-    text = F.when(error.isNull(), F.col("value").cast("string"))
-    return _of_kafka(rows).withColumn(PART_ERROR, error).withColumn(TEXT_COLUMN, text)
+    text = F.when(error.isNull(), F.col("value").cast("string")).alias(TEXT_COLUMN)
+    return [[*_of_kafka().values(), text, error.alias(PART_ERROR)]]
 
 
 def _not_text() -> Column:
@@ -133,27 +144,27 @@ def _not_text() -> Column:
     return F.when(F.col("value").isNull(), tombstone).when(~is_text, no_text)
 
 
-def _of_kafka(rows: DataFrame) -> DataFrame:
-    """Return the messages with their coordinates under names that fields rarely have."""
+def _of_kafka() -> dict[str, Column]:
+    """Return what Kafka says of a message, under names that fields rarely have."""
     header = "transform(headers, h -> struct(h.key as key, cast(h.value as string) as value))"
-    return rows.select(
-        *(F.col(name).alias(f"kafka_{name}") for name in ("topic", "partition", "offset")),
-        F.col("timestamp").alias("kafka_timestamp"),
-        F.col("key").cast("string").alias("kafka_key"),
-        F.expr(header).alias("kafka_headers"),
-        F.format_string("%s[%d]@%d", "topic", "partition", "offset").alias(SOURCE),
-        F.base64("value").alias(MESSAGE),
-        "value",
-    )
+    columns = {
+        **{f"kafka_{name}": F.col(name) for name in ("topic", "partition", "offset", "timestamp")},
+        "kafka_key": F.col("key").cast("string"),
+        "kafka_headers": F.expr(header),
+        SOURCE: F.format_string("%s[%d]@%d", "topic", "partition", "offset"),
+        MESSAGE: F.base64("value"),
+    }
+    return {name: column.alias(name) for name, column in columns.items()}
 
 
-def _of_table(rows: DataFrame, table: str) -> DataFrame:
-    whole = F.to_json(F.struct(*rows.columns))
-    return (
-        rows.withColumn(SOURCE, F.lit(table))
-        .withColumn(MESSAGE, F.base64(F.encode(whole, "UTF-8")))
-        .withColumn(PART_ERROR, F.lit(None).cast(ERROR_TYPE))
-    )
+def _of_table(table: str) -> list[Column]:
+    whole = F.encode(F.to_json(F.struct("*")), "UTF-8")
+    return [
+        F.col("*"),
+        F.lit(table).alias(SOURCE),
+        F.base64(whole).alias(MESSAGE),
+        F.lit(None).cast(ERROR_TYPE).alias(PART_ERROR),
+    ]
 
 
 def _parse_fields(kafka: KafkaSettings) -> T.StructType:

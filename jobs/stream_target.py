@@ -1,45 +1,50 @@
 """Where a micro-batch ends: target, dead letters and output topic, each commit landing once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 from delta.exceptions import DeltaConcurrentModificationException
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from chains.errors import JobError, SettingsError, TableError
-from jobs.checkpoint import GENERATION, Checkpoint
+from jobs.checkpoint import GENERATION, Checkpoint, last_written
 from jobs.stream_settings import COORDINATES, OutputSettings, StreamSettings
 from jobs.stream_source import SOURCE, kafka_options
 from jobs.targets import is_dead
-from udfs.delta import Numbered, Table
-from udfs.micro_batch import MESSAGE, Answered
+from udfs.delta import Numbered, Table, Told
+from udfs.micro_batch import Answered
+from udfs.straight_columns import MESSAGE
 
 _ATTEMPTS = 5
 
 
-@dataclass(frozen=True)
 class StreamTarget:
     """A target table and its dead letters `<target>_errors`, written once for each micro-batch.
 
     Rows named by their coordinates are new by themselves and are appended without a look at the
     target. Rows with a key of their own replace the row of their key (`merge`), or are left out
     where the target has it (`append`).
+
+    Each commit tells its micro-batch in the table's history, which is read at the start and
+    whenever another writer has been there. Delta's own guard (`txnVersion`) would read the whole
+    state of the table at each commit, which takes as long as the commit itself.
     """
 
-    table: Table
-    key: tuple[str, ...]
-    mode: str
-    checkpoint: Checkpoint
+    def __init__(
+        self, table: Table, key: tuple[str, ...], mode: str, checkpoint: Checkpoint, written: int
+    ) -> None:
+        self.table, self.key, self.mode, self.checkpoint = table, key, mode, checkpoint
+        self._written = written
+        self._version: int | None = None
 
     @classmethod
     def of(cls, settings: StreamSettings, checkpoint: Checkpoint) -> "StreamTarget":
         """Return the target of a stream's settings."""
         if settings.target.mode == "overwrite":
             raise SettingsError("target.mode: a stream adds rows; expected append or merge")
-        key = settings.source.key or COORDINATES
-        return cls(Table.named(settings.target.table), key, settings.target.mode, checkpoint)
+        table, key = Table.named(settings.target.table), settings.source.key or COORDINATES
+        return cls(table, key, settings.target.mode, checkpoint, checkpoint.written)
 
     @property
     def errors(self) -> Table:
@@ -55,6 +60,11 @@ class StreamTarget:
     def is_named_by_place(self) -> bool:
         """Whether rows are named by topic, partition and offset."""
         return self.key == COORDINATES
+
+    @cached_property
+    def _dead(self) -> Column:
+        """The condition that a row is a dead letter: no answer, or no key to stand under."""
+        return is_dead() | ~_has_key(self.key)
 
     def one_a_key(self, rows: DataFrame) -> DataFrame:
         """Return one of a micro-batch's rows for each key: the last for merge, else the first.
@@ -78,49 +88,61 @@ class StreamTarget:
         1. The target: readers see it whole. 2. The dead letters. A crash in between is mended when
         the micro-batch comes again: what has landed is skipped.
         """
-        keyless = ~_has_key(self.key)
-        dead = is_dead() | keyless
-        counts = answered.counts
-        landed = self._add(answered.rows.where(~dead).drop("raw", MESSAGE), number)
-        if counts.errors or (counts.skipped and not self.is_named_by_place):
-            letters = answered.rows.where(dead)
-            letters = letters.withColumn("result", F.lit(None).cast("string"))
-            commit = self._commit(self.errors, "errors", number, letters)
-            self._retried(lambda: self.errors.append(letters, commit()))
+        rows, counts = answered.rows, answered.counts
+        has_dead = bool(counts.errors or (counts.skipped and not self.is_named_by_place))
+        good = rows.where(~self._dead) if has_dead else rows
+        landed = self._add(good.drop("raw", MESSAGE), number)
+        if has_dead:
+            letters = rows.where(self._dead).withColumn("result", F.lit(None).cast("string"))
+            self._retried(lambda: self._add_letters(letters, number))
         return landed
+
+    def _add_letters(self, letters: DataFrame, number: int) -> None:
+        app = f"stream/{self.checkpoint.generation}/errors"
+        self.errors.append(letters, Numbered(app, number, {}))
 
     def _add(self, rows: DataFrame, number: int) -> bool:
         spark = rows.sparkSession
-        commit = self._commit(self.table, "target", number, rows)
-        by_key = self.checkpoint.beside_others or not self.is_named_by_place
-        if not by_key:
-            return self._retried(lambda: self.table.append(rows, commit()))
-        if self.mode == "merge" and not self.is_named_by_place:
-            return self._retried(lambda: self.table.merge(rows, self.key, commit()))
-        if self.table.exists(spark):
-            there = self.table.read(spark).select(*self.key)
-            rows = rows.join(there, list(self.key), "left_anti")
-        return self._retried(lambda: self.table.append(rows, commit()))
+        version = self.table.version(spark)
+        if self._version is not None and version != self._version:
+            self._written = last_written(spark, self.table, self.checkpoint.generation)
+        if number <= self._written:
+            self._version = version
+            return False
+        self._retried(lambda: self._commit(rows, number))
+        self._written, self._version = number, self.table.version(spark)
+        return True
 
-    def _commit(
-        self, table: Table, name: str, number: int, rows: DataFrame
-    ) -> Callable[[], Numbered]:
-        """Return what makes a fresh attempt at a commit."""
-        app = f"stream/{self.checkpoint.generation}/{name}"
-        metadata: dict[str, Any] = {GENERATION: self.checkpoint.generation, "batch": number}
-        return lambda: Numbered(app, number, table.version(rows.sparkSession), metadata)
+    def _commit(self, rows: DataFrame, number: int) -> None:
+        commit = Told({GENERATION: self.checkpoint.generation, "batch": number})
+        if self.is_named_by_place and not self.checkpoint.beside_others:
+            self.table.append(rows, commit)
+        elif self.mode == "merge" and not self.is_named_by_place and self._exists(rows):
+            self.table.merge(rows, self.key, commit)
+        else:
+            self.table.append(self._new(rows), commit)
 
-    def _retried(self, write: Callable[[], int]) -> bool:
+    def _new(self, rows: DataFrame) -> DataFrame:
+        """Return the rows whose key the target lacks."""
+        if not self._exists(rows):
+            return rows
+        there = self.table.read(rows.sparkSession).select(*self.key)
+        return rows.join(there, list(self.key), "left_anti")
+
+    def _exists(self, rows: DataFrame) -> bool:
+        return self.table.exists(rows.sparkSession)
+
+    def _retried(self, write: Callable[[], object]) -> None:
         """Write again after a conflict with OPTIMIZE, MERGE or ALTER; no call is made anew."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return write() > 0
+                write()
+                return
             except DeltaConcurrentModificationException as conflict:
                 if attempt == _ATTEMPTS:
                     raise JobError(
                         f"target {self.table.name}: others commit to it all the time: {conflict}"
                     ) from conflict
-        raise AssertionError("a write returns or raises")
 
 
 def send_answers(rows: DataFrame, key: tuple[str, ...], output: OutputSettings) -> None:
@@ -151,7 +173,7 @@ def check_key(key: tuple[str, ...], columns: list[str]) -> None:
         raise TableError(f"source.key: no columns {missing} in the source; it has {columns}")
 
 
-def _has_key(key: tuple[str, ...]) -> Any:
+def _has_key(key: tuple[str, ...]) -> Column:
     condition = F.lit(True)
     for name in key:
         condition = condition & F.col(name).isNotNull()

@@ -1,13 +1,13 @@
 """On an executor: Arrow batches of variables in, Arrow batches of questions or completions out."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from chains.base import Chain, ChainSpec
-from chains.completion import Completion, Parts, Question, result_text
+from chains.completion import Completion, Parts, Question, as_row, result_text
 from chains.models.base import Model, ModelRef
 from chains.models.registry import load
 from udfs.progress import Progress
@@ -76,7 +76,7 @@ class Answering:
             yield pa.array([self._row(it) for it in completions], self.kind)
 
     def _row(self, completion: Completion) -> dict[str, Any]:
-        row = asdict(completion) | {"run_id": self.run_id}
+        row = as_row(completion) | {"run_id": self.run_id}
         if not self.typed and completion.result is not None:
             row["result"] = result_text(completion.result)
         return row

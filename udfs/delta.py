@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 
 from chains.errors import JobError, TableError
 
+_USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _MERGED_ROWS = ("numTargetRowsInserted", "numTargetRowsUpdated")
 
 
@@ -55,24 +56,31 @@ class Commit:
 
 @dataclass(frozen=True)
 class Numbered:
-    """A commit of a stream: Delta lands each number of a writer once, and only growing ones.
-
-    `base` is the table's version before it; `metadata` is written into the table's history.
-    """
+    """A commit that Delta lands once: of one writer only numbers that grow."""
 
     app: str
     number: int
-    base: int
     metadata: Mapping[str, Any]
 
     @property
     def settings(self) -> dict[str, str]:
-        """Session settings that make Delta refuse the commit where it has landed before."""
+        """Session settings that make Delta skip the commit where it has landed before."""
         return _once(self.app, self.number, self.metadata)
 
-    def landed(self, table: "Table", spark: SparkSession) -> int:
-        """Return 1 where the table has a new version, 0 where Delta skipped the commit."""
-        return int(table.version(spark) > self.base)
+
+@dataclass(frozen=True)
+class Told:
+    """A commit with `metadata` in the table's history; its writer sees to it that it lands once."""
+
+    metadata: Mapping[str, Any]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Session settings that put the metadata into the commit."""
+        return {_USER_METADATA: json.dumps(self.metadata)}
+
+
+AnyCommit = Commit | Numbered | Told
 
 
 @dataclass(frozen=True)
@@ -156,22 +164,22 @@ class Table:
             else:
                 rows.writeTo(self.relation).options(**options).append()
 
-    def append(self, rows: DataFrame, commit: Commit | Numbered) -> int:
+    def append(self, rows: DataFrame, commit: AnyCommit) -> int:
         """Add rows, creating the table where there is none; return how many were committed."""
         return self._write(rows, "append", commit, {"mergeSchema": "true"})
 
-    def overwrite(self, rows: DataFrame, commit: Commit | Numbered) -> int:
+    def overwrite(self, rows: DataFrame, commit: AnyCommit) -> int:
         """Replace all rows and the schema; return how many were committed."""
         return self._write(rows, "overwrite", commit, {"overwriteSchema": "true"})
 
-    def merge(self, rows: DataFrame, key: Sequence[str], commit: Commit | Numbered) -> int:
+    def merge(self, rows: DataFrame, key: Sequence[str], commit: AnyCommit) -> int:
         """Replace the rows of the same key, add the others; return how many were committed.
 
         `rows` must give the same values when read twice: Delta does so.
         """
-        if commit.base < 0:
-            return self.append(rows, commit)
         spark = rows.sparkSession
+        if not self.exists(spark):
+            return self.append(rows, commit)
         same_key = " AND ".join(f"old.{_quoted(k)} <=> new.{_quoted(k)}" for k in key)
         with _session_conf(spark, commit.settings):
             (
@@ -183,23 +191,25 @@ class Table:
                 .whenNotMatchedInsertAll()
                 .execute()
             )
-        return commit.landed(self, spark)
+        return self._landed(spark, commit)
 
-    def _write(
-        self, rows: DataFrame, mode: str, commit: Commit | Numbered, options: dict[str, str]
-    ) -> int:
+    def _write(self, rows: DataFrame, mode: str, commit: AnyCommit, options: dict[str, str]) -> int:
         writer = rows.write.format("delta").mode(mode).options(**options)
         with _session_conf(rows.sparkSession, commit.settings):
             if self.is_path:
                 writer.save(self.name)
             else:
                 writer.saveAsTable(self.relation)
-        return commit.landed(self, rows.sparkSession)
+        return self._landed(rows.sparkSession, commit)
 
-    def history(self, spark: SparkSession, versions: int) -> DataFrame:
-        """Return the newest versions, the newest first."""
+    def history(self, spark: SparkSession, versions: int | None = None) -> DataFrame:
+        """Return the newest versions, or all, the newest first."""
         found: DataFrame = self._delta(spark).history(versions)
         return found
+
+    def _landed(self, spark: SparkSession, commit: AnyCommit) -> int:
+        """Return the rows of a commit where it says so, else 0."""
+        return commit.landed(self, spark) if isinstance(commit, Commit) else 0
 
     def _delta(self, spark: SparkSession) -> Any:
         if self.is_path:
@@ -211,7 +221,7 @@ def _once(app: str, number: int, metadata: Mapping[str, Any]) -> dict[str, str]:
     return {
         "spark.databricks.delta.write.txnAppId": f"gristmill/{app}",
         "spark.databricks.delta.write.txnVersion": str(number),
-        "spark.databricks.delta.commitInfo.userMetadata": json.dumps(metadata),
+        _USER_METADATA: json.dumps(metadata),
     }
 
 

@@ -1,14 +1,14 @@
 """The short way of a micro-batch: question and answer in one pass over the rows, on an executor."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from chains.answering import answer, fail
 from chains.base import Chain
-from chains.completion import Completion, Question, result_text
+from chains.completion import Completion, Question, as_row, result_text
 from chains.errors import CompletionError
 from chains.models.base import Model
 from udfs.arrow import Pinned, windows
@@ -67,7 +67,7 @@ class Straight:
         return {"deferred": True, "pays": False}
 
     def _row(self, completion: Completion) -> dict[str, Any]:
-        row = asdict(completion) | {"run_id": self.run_id, "deferred": False, "pays": False}
+        row = as_row(completion) | {"run_id": self.run_id, "deferred": False, "pays": False}
         if completion.result is not None:
             row["result"] = result_text(completion.result)
         return row

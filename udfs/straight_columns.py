@@ -1,0 +1,140 @@
+"""The columns of a micro-batch, from its source to its journal and on to its target.
+
+They are made once for a stream: making them takes longer than a small micro-batch's model does.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from chains.errors import EmptyInput, error_codes
+from udfs.columns import completion_type
+from udfs.work import PART_ERROR, Work, key_json, part_error, typed_result, variable
+
+MESSAGE = "message"
+TIME = "kafka_timestamp"
+_COMPLETION = completion_type(T.StringType())
+_JOURNALLED = [
+    *_COMPLETION.fields,
+    T.StructField("paid_by", T.StringType()),
+    T.StructField("deferred", T.BooleanType()),
+]
+
+
+@dataclass(frozen=True)
+class BatchCounts:
+    """A micro-batch in numbers: `new` rows were paid for, `cached` ones cost nothing.
+
+    `errors` are rows without an answer by code, `skipped` ones apart; `model_ms` is the sum of the
+    calls' times; `newest` is the time of its newest row in seconds since 1970, where rows have one.
+    """
+
+    rows: int
+    new: int
+    cached: int
+    skipped: int
+    errors: Mapping[str, int]
+    input_tokens: int
+    output_tokens: int
+    model_ms: float
+    newest: float | None
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> "BatchCounts":
+        """Read what `StraightColumns.counted` counted."""
+        errors = {it: found[it] for it in error_codes() if found[it] and it != EmptyInput.code}
+        totals = {name: found[name] or 0 for name in ("input_tokens", "output_tokens", "model_ms")}
+        rows = {name: found[name] for name in ("rows", "new", "cached")}
+        skipped, newest = found[EmptyInput.code], found["newest"]
+        return cls(skipped=skipped, errors=errors, newest=newest, **rows, **totals)
+
+
+@dataclass(frozen=True)
+class StraightColumns:
+    """Lists to select, in their order.
+
+    prepared: of the source: key, kept columns, variables, PART_ERROR; equal `variables` meet in one
+    task. asked: the struct that the function takes; its completion is the column `given`.
+    journalled: of that, what is kept, with `schema`. typed: of the journal, what a target gets.
+    counted: aggregates for `BatchCounts`; followed: those, and what the stream has to know.
+    """
+
+    prepared: list[Column]
+    variables: list[str]
+    asked: Column
+    journalled: list[Column]
+    schema: T.StructType
+    typed: list[Column]
+    counted: list[Column]
+    followed: list[Column]
+
+    @classmethod
+    def of(cls, work: Work, source: DataFrame) -> "StraightColumns":
+        """Make the columns for rows of this source."""
+        of_row = [*work.key, *work.keep]
+        names = [*of_row, *_COMPLETION.fieldNames()]
+        typed = {"result": typed_result(work)}
+        counted = _counted(work)
+        return cls(
+            prepared=_prepared(work, source),
+            variables=[variable(name) for name in work.chain.template.variables],
+            asked=work.variables(),
+            journalled=_journalled(work),
+            schema=T.StructType([*(source.schema[name] for name in of_row), *_JOURNALLED]),
+            typed=[typed.get(name, F.col(name)).alias(name) for name in names],
+            counted=counted,
+            followed=[*counted, *_followed()],
+        )
+
+
+def _prepared(work: Work, source: DataFrame) -> list[Column]:
+    values = [
+        F.col(work.columns.get(name, name)).alias(variable(name))
+        for name in work.chain.template.variables
+    ]
+    kept = [F.col(name) for name in (*work.key, *work.keep)]
+    return [*kept, *values, part_error(source).alias(PART_ERROR)]
+
+
+def _journalled(work: Work) -> list[Column]:
+    error, deferred = F.coalesce(PART_ERROR, "given.error"), F.col("given.deferred")
+    given = {
+        "error": error,
+        "paid_by": F.when(F.col("given.pays"), key_json(work.key)),
+        "deferred": deferred & F.col(PART_ERROR).isNull(),
+    }
+    needed = {MESSAGE: F.when(error.isNotNull() | deferred, F.col(MESSAGE))}
+    of_row = [
+        needed[name].alias(name) if name == MESSAGE else F.col(name)
+        for name in (*work.key, *work.keep)
+    ]
+    names = [field.name for field in _JOURNALLED]
+    return [*of_row, *(given.get(it, F.col(f"given.{it}")).alias(it) for it in names)]
+
+
+def _counted(work: Work) -> list[Column]:
+    code = F.col("error.code")
+    paid = F.col("fingerprint").isNotNull() & ~F.col("cached")
+    newest = F.max(TIME) if TIME in work.keep else F.lit(None)
+    sums = {"input_tokens": "input_tokens", "output_tokens": "output_tokens"}
+    sums["model_ms"] = "latency_ms"
+    return [
+        newest.cast("double").alias("newest"),
+        F.count("*").alias("rows"),
+        F.count_if(paid).alias("new"),
+        F.count_if("cached").alias("cached"),
+        *(F.sum(F.when(paid, F.col(column))).alias(name) for name, column in sums.items()),
+        *(F.count_if(code == it).alias(it) for it in error_codes()),
+    ]
+
+
+def _followed() -> list[Column]:
+    paid = F.when(F.col("paid_by").isNotNull(), F.col("fingerprint"))
+    return [
+        F.count_if("deferred").alias("deferred"),
+        F.collect_list(paid).alias("fingerprints"),
+    ]
