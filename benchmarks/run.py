@@ -22,6 +22,7 @@ WORKLOADS = (
     "growth",
     "memory",
     "session",
+    "streams",
 )
 THREADS = "torch: 1 thread a worker process, 2 workers (OMP_NUM_THREADS), unless told otherwise."
 

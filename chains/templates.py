@@ -64,7 +64,8 @@ class Template:
     def render(self, values: Mapping[str, Any]) -> tuple[Message, ...]:
         """Fill in one row's values. Raises jinja2.TemplateError where they do not fit."""
         return tuple(
-            Message(role=role, content=_compiled(body).render(values)) for role, body in self.bodies
+            Message(role=role, content=_constant(body) or _compiled(body).render(values))
+            for role, body in self.bodies
         )
 
 
@@ -163,3 +164,10 @@ def _check_variables(where: str, bodies: tuple[tuple[Role, str], ...], declared:
 @cache
 def _compiled(body: str) -> jinja2.Template:
     return _ENVIRONMENT.from_string(body)
+
+
+@cache
+def _constant(body: str) -> str | None:
+    """Return what a body without variables always renders to: most system messages."""
+    tree = _ENVIRONMENT.parse(body)
+    return None if meta.find_undeclared_variables(tree) else _compiled(body).render()

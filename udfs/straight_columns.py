@@ -134,7 +134,9 @@ def _counted(work: Work) -> list[Column]:
 
 def _followed() -> list[Column]:
     paid = F.when(F.col("paid_by").isNotNull(), F.col("fingerprint"))
+    looked_up = F.when(F.col("deferred"), F.col("fingerprint"))
     return [
         F.count_if("deferred").alias("deferred"),
         F.collect_list(paid).alias("fingerprints"),
+        F.collect_list(looked_up).alias("looked_up"),
     ]

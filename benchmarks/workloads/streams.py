@@ -1,0 +1,149 @@
+"""W7 and the ledger's look-up: a topic to Delta, beside Spark's plain stream; free model."""
+
+import json
+import time
+from collections.abc import Iterator
+from itertools import count
+from statistics import median as middle
+from statistics import quantiles
+from threading import Thread
+
+from bench.results import Section, figure, spread, weather
+from bench.trials import Bench, Contender, Task, Trial
+
+from jobs.broker import Broker
+from jobs.producer import Record, produce
+from workloads.common import fresh
+
+PLAIN = Contender("plain stream", "streams", task={"who": "plain"})
+OURS = Contender("gristmill", "streams", task={"who": "gristmill"})
+BOTH = [PLAIN, OURS]
+WORDS = "word " * 20
+SECONDS_BEFORE, EVENTS_A_SECOND = 10, 50
+
+
+def run(bench: Bench) -> list[Section]:
+    with Broker(bench.work / "kafka") as broker:
+        return [_rate(bench, broker), _latency(bench, broker), _look_up(bench)]
+
+
+def _rate(bench: Bench, broker: Broker) -> Section:
+    rows, batches = bench.size(10_000, 200), bench.size(8, 4)
+    produce(broker.bootstrap, "rate", _records(rows * batches), partitions=2)
+    trials = bench.race(
+        BOTH,
+        lambda c, r: [_task(bench, broker, "rate", rows)],
+        warm_up=lambda c, r: _task(bench, broker, "rate", rows, name="warm") if r == 0 else None,
+    )
+    plain = middle(_all(trials, PLAIN, "batch_seconds"))
+    told = [
+        [
+            it.name,
+            spread(_all(trials, it, "batch_seconds")),
+            figure(rows / middle(_all(trials, it, "batch_seconds")), 0),
+            figure(plain / middle(_all(trials, it, "batch_seconds"))),
+        ]
+        for it in BOTH
+    ]
+    notes = [
+        f"{batches} micro-batches of {rows:,} messages of 130 bytes, 2 partitions, all distinct; "
+        "Spark's time of whole micro-batches, the first two of a run left out.",
+        "plain: Kafka, from_json, Delta. gristmill: the same and prompt, fingerprint, a free "
+        "model, journal, ledger.",
+        weather(trials),
+    ]
+    columns = ["stream", "s a micro-batch", "messages/s", "of plain"]
+    return Section("Stream, rate", columns, told, [it for it in notes if it], trials)
+
+
+def _latency(bench: Bench, broker: Broker) -> Section:
+    seconds, topics = bench.size(30, 5), count()
+    trials: list[Trial] = []
+    for repeat in range(bench.repeats):
+        for contender in BOTH if repeat % 2 == 0 else reversed(BOTH):
+            topic = f"latency-{next(topics)}"
+            produce(broker.bootstrap, topic, [], partitions=2)
+            begin = time.time() + SECONDS_BEFORE
+            until = begin + seconds
+            sender = Thread(target=_send, args=(broker.bootstrap, topic, until))
+            sender.start()
+            task = _task(bench, broker, "latency", 10_000, topic=topic)
+            trials += bench.race(
+                [contender],
+                lambda c, r: [task | {"since": begin, "until": until + 2}],  # noqa: B023
+                warm_up=lambda c, r: None,
+                repeats=1,
+            )
+            sender.join()
+    told = []
+    for it in BOTH:
+        found = _all(trials, it, "latencies")
+        p50, p99 = middle(found), quantiles(found, n=100)[98]
+        told.append([it.name, figure(p50), figure(p99), f"{len(found):,}"])
+    p50 = {row[0]: float(row[1]) for row in told}
+    notes = [
+        f"{EVENTS_A_SECOND} events a second for {seconds} s, after {SECONDS_BEFORE} s of the same "
+        "that do not count; from an event's time to its commit in the table; a session a trial.",
+        f"p50 of gristmill over the plain stream's: {p50[OURS.name] / p50[PLAIN.name]:.2f}.",
+        weather(trials),
+    ]
+    columns = ["stream", "p50 s", "p99 s", "events"]
+    return Section("Stream, latency", columns, told, [it for it in notes if it], trials)
+
+
+def _look_up(bench: Bench) -> Section:
+    sizes = (1_000, 5_000) if bench.smoke else (10_000, 100_000, 1_000_000, 10_000_000)
+    ours = Contender("gristmill", "streams")
+    trials: list[Trial] = []
+    for size in sizes:
+        task = {"part": "look_up", "answers": size, "batches": bench.size(12, 3), "step": str(size)}
+        trials += bench.race(
+            [ours],
+            lambda c, r: [task | {"out": fresh(bench, "look-up"), "digest": False}],  # noqa: B023
+            warm_up=lambda c, r: None,
+            repeats=1,
+        )
+    told = [
+        [
+            f"{int(it['step']):,}",
+            *(spread([1000 * s for s in it[kind]], 0) for kind in ("new", "known")),
+        ]
+        for it in trials
+        if "error" not in it
+    ]
+    notes = [
+        "Milliseconds of a micro-batch of 100 rows without its target: all of them new, or all of "
+        "them in the ledger. The ledger's other answers lie as OPTIMIZE leaves them.",
+        weather(trials),
+    ]
+    columns = ["answers in the ledger", "100 new rows, ms", "100 known rows, ms"]
+    return Section("Ledger look-up", columns, told, [it for it in notes if it], trials)
+
+
+def _task(
+    bench: Bench, broker: Broker, part: str, rows: int, topic: str = "rate", name: str = ""
+) -> Task:
+    return {
+        "part": part,
+        "bootstrap": broker.bootstrap,
+        "topic": topic,
+        "rows": rows,
+        "out": fresh(bench, name or part),
+        "digest": False,
+    }
+
+
+def _records(number: int) -> Iterator[Record]:
+    for i in range(number):
+        document = {"id": f"r{i}", "document": f"row {i} {WORDS}"}
+        yield Record(str(i).encode(), json.dumps(document).encode(), round(time.time() * 1000))
+
+
+def _send(bootstrap: str, topic: str, until: float) -> None:
+    number = round((until - time.time()) * EVENTS_A_SECOND)
+    produce(bootstrap, topic, _records(number), per_second=EVENTS_A_SECOND)
+
+
+def _all(trials: list[Trial], contender: Contender, of: str) -> list[float]:
+    mine = [it for it in trials if it["contender"] == contender.name and "error" not in it]
+    return [value for it in mine for value in it[of]]
