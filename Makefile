@@ -6,7 +6,7 @@ LOCKS := requirements.lock requirements-torch.lock requirements-uv.lock
 INSTALL = $(BIN)/uv pip install --system-certs --quiet --python $(BIN)/python --no-deps
 
 .DEFAULT_GOAL := menu
-.PHONY: menu setup demo kafka kafka-stop test lint format bench dist lock clean
+.PHONY: menu setup demo demo-stream kafka kafka-stop test test-faults lint format bench dist lock clean
 
 menu:        ## print this menu
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ $(STAMP): $(LOCKS) pyproject.toml conf/spark/ivy.xml conf/spark/ivysettings.xml
 demo: setup  ## summarize a Delta table of financial reports, on this machine
 	$(BIN)/gristmill demo conf/summarize.yml
 
+demo-stream: setup ## stream customer events through a Kafka broker on this machine
+	$(BIN)/gristmill demo-stream conf/marketing.yml
+
 kafka: setup ## start a Kafka broker on this machine; it goes on until make kafka-stop
 	$(BIN)/gristmill kafka start
 
@@ -34,6 +37,9 @@ kafka-stop:  ## stop it; its topics are kept in .gristmill/kafka
 
 test: setup  ## run the tests
 	$(BIN)/pytest
+
+test-faults: setup ## kill streams at random, again and again; ROUNDS=20
+	GRISTMILL_FAULT_ROUNDS=$(or $(ROUNDS),20) $(BIN)/pytest tests/jobs/test_stream_killed.py
 
 lint: setup  ## check format, lint rules and types
 	$(BIN)/ruff format --check

@@ -29,7 +29,7 @@ def open_session(settings: SparkSettings, logs: Path) -> SparkSession:
         return active
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     with jvm.spark_file("log4j2.properties") as log4j, _printing_to(logs / "spark.log") as log:
-        conf = _local_conf(settings, log4j) if _is_own(settings) else settings.conf
+        conf = _local_conf(settings, log4j, logs.parent) if _is_own(settings) else settings.conf
         builder = SparkSession.builder.appName("gristmill")
         if "PYSPARK_GATEWAY_PORT" not in os.environ:
             builder = builder.master(settings.master)
@@ -100,9 +100,10 @@ def _submitted() -> bool:
     return "PYSPARK_GATEWAY_PORT" in os.environ
 
 
-def _local_conf(settings: SparkSettings, log4j: Path) -> dict[str, Any]:
+def _local_conf(settings: SparkSettings, log4j: Path, work: Path) -> dict[str, Any]:
     with jvm.spark_file("local.yml") as path:
         defaults: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))
+    defaults["spark.sql.warehouse.dir"] = str((work / "warehouse").absolute())
     archive = jvm.class_archive()
     options = [f"-Dlog4j2.configurationFile=file:{log4j}"]
     if archive.is_file():

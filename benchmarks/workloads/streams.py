@@ -19,7 +19,7 @@ PLAIN = Contender("plain stream", "streams", task={"who": "plain"})
 OURS = Contender("gristmill", "streams", task={"who": "gristmill"})
 BOTH = [PLAIN, OURS]
 WORDS = "word " * 20
-SECONDS_BEFORE, EVENTS_A_SECOND = 10, 50
+SECONDS_BEFORE, EVENTS_A_SECOND = 40, 50
 
 
 def run(bench: Bench) -> list[Section]:
