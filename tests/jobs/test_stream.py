@@ -5,6 +5,8 @@ import json
 import shutil
 import uuid
 from pathlib import Path
+from queue import Queue
+from threading import Thread
 
 import pytest
 from confluent_kafka import Consumer
@@ -12,6 +14,7 @@ from deltalake import DeltaTable
 
 from chains.errors import JobError, SettingsError, TableError
 from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
+from jobs.log_chain import run_log_chain
 from jobs.producer import Record, produce
 from jobs.replay import run_replay
 from jobs.settings import load_settings_of
@@ -302,6 +305,32 @@ def test_answers_go_to_a_topic_too(broker, stream, send, topic):
         f"answer to r{i:03d}"[:14] for i in range(3)
     }
     assert all(it.key().decode().startswith(topic) for it in messages)
+
+
+# SQLAlchemy, about MLflow's tables.
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+def test_an_alias_that_moves_answers_from_the_next_micro_batch(
+    spark, settings, job, send, read, endpoint
+):
+    def log(model):
+        run_log_chain(job(f"chain.model=endpoint:fake/{model}", at(endpoint)), "writer", "live")
+
+    log("m1")
+    done = Queue()
+    stream = Stream(spark, settings("chain.model=models:/writer@live"), done.put)
+    running = Thread(target=lambda: stream.run(Trigger()))
+    running.start()
+    send(document(0))
+    assert done.get(timeout=120).model == "writer@1"
+    log("m2")
+    send(document(1))
+    assert done.get(timeout=120).model == "writer@2"
+    stream.stop()
+    running.join(120)
+    assert {row["result"][:14]: row["model"] for row in read("target")} == {
+        "answer to r000": "writer@1",
+        "answer to r001": "writer@2",
+    }
 
 
 def test_each_micro_batch_leaves_its_numbers(stream, send, read):
