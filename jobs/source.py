@@ -1,6 +1,6 @@
 """The source of a batch: found, pinned to a version, its columns and keys checked."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window
@@ -67,12 +67,7 @@ def _check_columns(ref: str, rows: DataFrame, settings: Settings, chain: Chain) 
     order_by = [settings.source.order_by] if settings.source.order_by else []
     for column in [*settings.source.key, *settings.target.keep, *order_by]:
         type_of(ref, rows, column)
-    taken = _TARGET_COLUMNS.intersection((*settings.source.key, *settings.target.keep))
-    if taken:
-        raise TableError(
-            f"table {ref}: columns {sorted(taken)} are keys or kept, and the target has its own of "
-            "these names; rename them in a view of the source"
-        )
+    check_names(ref, (*settings.source.key, *settings.target.keep))
 
 
 def check_variables(ref: str, rows: DataFrame, columns: Mapping[str, str], chain: Chain) -> None:
@@ -85,6 +80,16 @@ def check_variables(ref: str, rows: DataFrame, columns: Mapping[str, str], chain
                 f"table {ref}, column {column!r}: variable {name!r} of template "
                 f"{chain.template.ref} expects {expected}, found {found.simpleString()}"
             )
+
+
+def check_names(ref: str, names: Iterable[str]) -> None:
+    """Raise TableError where keys or kept columns are called as the target's own columns are."""
+    taken = _TARGET_COLUMNS.intersection(names)
+    if taken:
+        raise TableError(
+            f"table {ref}: columns {sorted(taken)} are keys or kept, and the target has its own of "
+            "these names; rename them in a view of the source"
+        )
 
 
 def type_of(ref: str, rows: DataFrame, column: str) -> T.DataType:

@@ -23,11 +23,11 @@ from chains.errors import (
 from jobs.checkpoint import Checkpoint, open_checkpoint
 from jobs.pinning import pin_stream
 from jobs.report import Stopwatch
-from jobs.source import check_variables
+from jobs.source import check_names, check_variables, type_of
 from jobs.stream_progress import BatchReport, StreamProgress, StreamTotals
 from jobs.stream_settings import StreamSettings
-from jobs.stream_source import StreamSource
-from jobs.stream_target import StreamTarget, check_key, send_answers
+from jobs.stream_source import SOURCE, StreamSource
+from jobs.stream_target import StreamTarget, send_answers
 from udfs.delta import Table
 from udfs.ledger import Ledger
 from udfs.micro_batch import MicroBatches
@@ -58,8 +58,8 @@ class Stream:
     """A stream of micro-batches; `stop` may be called from a signal handler.
 
     Killed at any point and started again, it loses nothing and doubles nothing: Spark's checkpoint
-    names the messages of a micro-batch before it begins, the journal keeps its answers, and Delta
-    lands its number once.
+    names the messages of a micro-batch before it begins, the journal keeps its answers, and the
+    target's history tells its number.
     """
 
     spark: SparkSession
@@ -80,8 +80,7 @@ class Stream:
         rows = source.open(self.spark)
         work = pin_stream(self.settings)
         decoded = source.decode(rows)
-        check_key(work.key, decoded.columns)
-        check_variables(_name(self.settings), decoded, self.settings.source.columns, work.chain)
+        _check(self.settings, decoded, work)
         checkpoint = open_checkpoint(self.spark, self.settings)
         ledger = Ledger(Table.named(self.settings.ledger.table))
         ledger.open(self.spark)
@@ -92,7 +91,9 @@ class Stream:
             ) as progress,
             MicroBatches(self.spark, ledger, checkpoint.generation) as batches,
         ):
-            job = _MicroBatchJob(self, source, target, batches, progress, work)
+            job = _MicroBatchJob(
+                self.settings, self._stopping, source, target, batches, progress, work
+            )
             self._await(self._start(rows, job, trigger, checkpoint))
         return self.totals
 
@@ -151,7 +152,8 @@ class Stream:
 class _MicroBatchJob:
     """Pin, answer and write one micro-batch."""
 
-    stream: Stream
+    settings: StreamSettings
+    stopping: Event
     source: StreamSource
     target: StreamTarget
     batches: MicroBatches
@@ -163,7 +165,7 @@ class _MicroBatchJob:
         wait = FIRST_WAIT_SECONDS
         while not self._written(rows, number):
             LOG.warning("batch %d: the endpoint fails; asked again in %.0f s", number, wait)
-            if self.stream._stopping.wait(wait):
+            if self.stopping.wait(wait):
                 raise Stopped("stopped")
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
@@ -181,11 +183,11 @@ class _MicroBatchJob:
                 self._check_outage(answered.counts)
                 with clock.step("write"):
                     landed = self.target.write(answered, number)
-                    if self.stream.settings.output is not None:
-                        send_answers(answered.rows, self.work.key, self.stream.settings.output)
+                    if self.settings.output is not None:
+                        send_answers(answered.rows, self.work.key, self.settings.output)
         except _OutageError as outage:
             self.batches.forget(rows.sparkSession, number)
-            if self.stream.settings.on_outage == "stop":
+            if self.settings.on_outage == "stop":
                 raise JobError(str(outage)) from None
             return False
         if not landed:
@@ -195,12 +197,15 @@ class _MicroBatchJob:
 
     def _pin(self) -> None:
         """Follow an alias: what it names now answers from this micro-batch on."""
-        if "@" in self.stream.settings.chain.model:
-            self.work = pin_stream(self.stream.settings)
+        if not self.settings.chain.model.startswith("models:/"):
+            return
+        now = pin_stream(self.settings)
+        if now.pinned != self.work.pinned:
+            self.work = now
 
     def _check_outage(self, counts: BatchCounts) -> None:
         failed = {code: n for code, n in counts.errors.items() if code in _MAY_PASS | _NOT_ASKED}
-        share = self.stream.settings.outage_share
+        share = self.settings.outage_share
         if sum(failed.values()) > share * counts.new or _NOT_ASKED.intersection(failed):
             raise _OutageError(
                 f"the model's endpoint failed for {failed} (by code) of {counts.new} prompts; "
@@ -222,9 +227,14 @@ class _OutageError(Exception):
     """Too much of a micro-batch failed in a way that may pass."""
 
 
-def _name(settings: StreamSettings) -> str:
+def _check(settings: StreamSettings, decoded: DataFrame, work: Work) -> None:
+    """Raise TableError where the source has not the columns that the settings name."""
     kafka = settings.source.kafka
-    return str(settings.source.table if kafka is None else kafka.topic or kafka.pattern)
+    name = str(settings.source.table if kafka is None else kafka.topic or kafka.pattern)
+    check_variables(name, decoded, settings.source.columns, work.chain)
+    for column in (*work.key, *work.keep):
+        type_of(name, decoded, column)
+    check_names(name, (it for it in (*work.key, *work.keep) if it != SOURCE))
 
 
 def _reason(error: StreamingQueryException) -> str:

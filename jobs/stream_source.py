@@ -124,7 +124,10 @@ def _of_json(fields: T.StructType) -> list[list[Column]]:
     error = _not_text().when(~fits, _error(Undecodable(f"expected a JSON object of {declared}")))
     values = [F.when(error.isNull(), F.col(f"row.{it.name}")).alias(it.name) for it in fields]
     of_kafka = _of_kafka()
-    kept = [F.col(name) for name in of_kafka if name not in fields.names]
+    taken = sorted(of_kafka.keys() & set(fields.names))
+    if taken:
+        raise SettingsError(f"source.kafka.schema: the stream has columns {taken} of its own")
+    kept = [F.col(name) for name in of_kafka]
     return [
         [*of_kafka.values(), F.col("value"), parsed],
         [*kept, *values, error.alias(PART_ERROR)],

@@ -7,7 +7,7 @@ from delta.exceptions import DeltaConcurrentModificationException
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from chains.errors import JobError, SettingsError, TableError
+from chains.errors import JobError, SettingsError
 from jobs.checkpoint import GENERATION, Checkpoint, last_written
 from jobs.stream_settings import COORDINATES, OutputSettings, StreamSettings
 from jobs.stream_source import SOURCE, kafka_options
@@ -32,10 +32,10 @@ class StreamTarget:
     """
 
     def __init__(
-        self, table: Table, key: tuple[str, ...], mode: str, checkpoint: Checkpoint, written: int
+        self, table: Table, key: tuple[str, ...], mode: str, checkpoint: Checkpoint
     ) -> None:
         self.table, self.key, self.mode, self.checkpoint = table, key, mode, checkpoint
-        self._written = written
+        self._written = checkpoint.written
         self._version: int | None = None
 
     @classmethod
@@ -44,7 +44,7 @@ class StreamTarget:
         if settings.target.mode == "overwrite":
             raise SettingsError("target.mode: a stream adds rows; expected append or merge")
         table, key = Table.named(settings.target.table), settings.source.key or COORDINATES
-        return cls(table, key, settings.target.mode, checkpoint, checkpoint.written)
+        return cls(table, key, settings.target.mode, checkpoint)
 
     @property
     def errors(self) -> Table:
@@ -83,7 +83,7 @@ class StreamTarget:
         )
 
     def write(self, answered: Answered, number: int) -> bool:
-        """Write a micro-batch; return False where Delta had it already and skipped it.
+        """Write a micro-batch; return False where the target had it already.
 
         1. The target: readers see it whole. 2. The dead letters. A crash in between is mended when
         the micro-batch comes again: what has landed is skipped.
@@ -150,27 +150,17 @@ def send_answers(rows: DataFrame, key: tuple[str, ...], output: OutputSettings) 
 
     At least once each: a micro-batch that comes again is sent again, under the same fingerprints.
     """
-    answers = rows.where("error is null")
+    named = F.concat_ws("/", *(F.col(name).cast("string") for name in key)).alias("key")
+    answer = F.to_json(F.struct("result", "fingerprint", "model", "template", SOURCE))
     (
-        answers.select(
-            F.concat_ws("/", *(F.col(name).cast("string") for name in key)).alias("key"),
-            F.to_json(F.struct("result", "fingerprint", "model", "template", SOURCE)).alias(
-                "value"
-            ),
-        )
+        rows.where("error is null")
+        .select(named, answer.alias("value"))
         .write.format("kafka")
         .option("kafka.bootstrap.servers", output.bootstrap)
         .option("topic", output.topic)
         .options(**kafka_options(output.options))
         .save()
     )
-
-
-def check_key(key: tuple[str, ...], columns: list[str]) -> None:
-    """Raise TableError where the key's columns are not among a source's."""
-    missing = [name for name in key if name not in columns]
-    if missing:
-        raise TableError(f"source.key: no columns {missing} in the source; it has {columns}")
 
 
 def _has_key(key: tuple[str, ...]) -> Column:

@@ -15,7 +15,7 @@ from chains.errors import EmptyInput, error_codes
 from udfs.columns import completion_type
 from udfs.work import PART_ERROR, Work, key_json, part_error, typed_result, variable
 
-MESSAGE = "message"
+MESSAGE = "raw_message"
 TIME = "kafka_timestamp"
 _COMPLETION = completion_type(T.StringType())
 _JOURNALLED = [

@@ -112,7 +112,7 @@ def test_every_message_ends_once(stream, send, read, endpoint):
     assert answers(answered) == {f"r{i:03d}" for i in range(20)}
     assert {row["error"]["code"] for row in rows if row["error"]} == {"empty_input"}
     assert {row["error"]["code"] for row in letters} == {"undecodable"}
-    kept = {base64.b64decode(row["message"]) for row in letters}
+    kept = {base64.b64decode(row["raw_message"]) for row in letters}
     assert kept == {b"no json {", b"\xff\xfe", json.dumps(misfit).encode()}
     assert all(row["source"].endswith(f"@{row['kafka_offset']}") for row in letters)
     assert len(endpoint.calls()) == 20
@@ -355,9 +355,11 @@ def test_the_summarize_chain_runs_on_text_unchanged(stream, send, read):
     ("assignment", "error", "message"),
     [
         ("source.columns.document=text", TableError, "no column 'text'"),
-        ("source.key=nr", TableError, r"no columns \['nr'\]"),
+        ("source.key=nr", TableError, "no column 'nr'"),
         ("source.kafka.schema=id strin", SettingsError, "source.kafka.schema"),
         ("source.kafka.schema=id string, body int", TableError, "expects string, found int"),
+        ("source.kafka.schema=body string, source string", SettingsError, "of its own"),
+        ("target.keep=[result]", TableError, "no column 'result'"),
         ("target.mode=overwrite", SettingsError, "expected append or merge"),
         ("source.table=t", SettingsError, "either kafka or table"),
         ("source.kafka.topic=", SettingsError, "either topic or pattern"),
