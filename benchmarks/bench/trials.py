@@ -1,6 +1,7 @@
 """Contenders as processes, kept alive over interleaved trials."""
 
 import json
+import math
 import os
 import re
 import statistics
@@ -225,6 +226,12 @@ def median(trials: Sequence[Trial], contender: str, of: str = "wall", step: str 
     """Return the median of a figure over a contender's trials; nan where there are none."""
     found = values(trials, contender, of, step)
     return statistics.median(found) if found else float("nan")
+
+
+def best_of(trials: Sequence[Trial], contenders: Sequence[str]) -> float:
+    """Return the least median wall time of those contenders that ran."""
+    found = [median(trials, name) for name in contenders]
+    return min((it for it in found if not math.isnan(it)), default=math.nan)
 
 
 def values(trials: Sequence[Trial], contender: str, of: str, step: str = "") -> list[float]:

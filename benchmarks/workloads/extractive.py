@@ -2,7 +2,7 @@
 
 from bench import tables
 from bench.results import Section, agreement, cells, figure, settings, spread, weather
-from bench.trials import Bench, Contender, median, values
+from bench.trials import Bench, Contender, best_of, median, values
 
 from workloads.common import CLUSTER, clean_out, shared_steps, warm_table
 
@@ -86,8 +86,7 @@ def run(bench: Bench) -> list[Section]:
     warm = warm_table(bench, rows)
     racing = contenders()
     trials = bench.race(racing, shared_steps(bench, table), warm_up=clean_out(bench, warm))
-    bare = [it.name for it in racing if it.file == "bare"]
-    best = min(median(trials, name) for name in bare)
+    best = best_of(trials, [it.name for it in racing if it.file == "bare"])
     told = [
         [
             it.name,

@@ -6,7 +6,7 @@ from pathlib import Path
 from bench import tables
 from bench.asking import template_file
 from bench.results import Section, agreement, cells, figure, settings, spread, weather
-from bench.trials import Bench, Contender, median, values
+from bench.trials import Bench, Contender, best_of, median, values
 
 from workloads.common import clean_out, shared_steps, warm_table
 
@@ -63,7 +63,7 @@ def race(
     racing = contenders(folder)
     warm = warm_table(bench, texts)
     trials = bench.race(racing, shared_steps(bench, table), warm_up=clean_out(bench, warm))
-    best = min(median(trials, it.name) for it in racing if it.file == "bare")
+    best = best_of(trials, [it.name for it in racing if it.file == "bare"])
     told = [
         [
             it.name,

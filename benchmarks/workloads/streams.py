@@ -99,7 +99,7 @@ def _look_up(bench: Bench) -> Section:
         task = {"part": "look_up", "answers": size, "batches": bench.size(12, 3), "step": str(size)}
         trials += bench.race(
             [ours],
-            lambda c, r: [task | {"out": fresh(bench, "look-up"), "digest": False}],  # noqa: B023
+            lambda c, r: [task | {"out": fresh(bench, f"look-up-{size}"), "digest": False}],  # noqa: B023
             warm_up=lambda c, r: None,
             repeats=1,
         )
