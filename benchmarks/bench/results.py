@@ -15,6 +15,9 @@ from rich.table import Table
 from bench.trials import Contender, Trial, values
 
 
+HERE = Path(__file__).parents[1]
+
+
 @dataclass
 class Section:
     """One table: columns, rows of text, what to know about them, and the trials behind them."""
@@ -96,7 +99,8 @@ def write(head: Mapping[str, Any], sections: Sequence[Section], folder: Path) ->
     """Write everything as JSON, named by the time in UTC."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{datetime.now(UTC):%Y-%m-%dT%H%M%S}.json"
-    path.write_text(json.dumps({**head, "sections": [asdict(it) for it in sections]}, indent=1))
+    text = json.dumps({**head, "sections": [asdict(it) for it in sections]}, indent=1)
+    path.write_text(text.replace(f"{HERE}/", ""))  # a path of the machine tells nobody anything
     return path
 
 
