@@ -14,7 +14,6 @@ from rich.table import Table
 
 from bench.trials import Contender, Trial, values
 
-
 HERE = Path(__file__).parents[1]
 
 
