@@ -10,7 +10,7 @@ from jobs.pinning import pin_work
 from jobs.report import RunReport, Stopwatch
 from jobs.settings import Settings
 from jobs.source import open_source
-from jobs.targets import Target, is_dead
+from jobs.targets import Target, by_code, is_dead
 from udfs import flow
 from udfs.delta import Table
 from udfs.ledger import Ledger
@@ -43,9 +43,9 @@ def run_batch(spark: SparkSession, settings: Settings, watch: Watch = unwatched)
 
 
 def _refuse_failures(answered: Pass, run_id: str) -> None:
-    failed = answered.rows(run_id).where(is_dead()).groupBy("error.code").count().collect()
+    failed = by_code(answered.rows(run_id).where(is_dead()))
     if failed:
         raise JobError(
-            f"on_error is fail, and rows have no answer: {dict(failed)} by code; the target was "
+            f"on_error is fail, and rows have no answer: {failed} by code; the target was "
             "not written, the answers of the other rows are in the ledger"
         )

@@ -1,7 +1,7 @@
 """The checkpoint of a stream: whose it is, and whether it can be gone on from.
 
-Delta lands each micro-batch of a writer once, by its number, and skips a number that it has seen
-without a word. So a checkpoint whose numbers begin again must be another writer: each new one has
+A target's history tells which micro-batches it has, by their numbers, and one that it has is not
+written again. So a checkpoint whose numbers begin again must be another writer: each new one has
 its `generation`, kept in a file beside Spark's own.
 """
 
@@ -93,7 +93,7 @@ def _earlier(folder: Place, settings: StreamSettings) -> Checkpoint:
 
 
 def _check_age(folder: Place, written: int, target: Table) -> None:
-    """Refuse an older copy: Delta would skip its micro-batches, which now have other rows."""
+    """Refuse an older copy: its next micro-batches would be skipped, and they have other rows."""
     planned = [int(name) for name in (folder / "offsets").names() if name.isdigit()]
     if written > max(planned, default=-1):
         raise JobError(
@@ -120,9 +120,5 @@ def _newest(history: DataFrame, generation: str) -> int:
     return -1 if found is None or found["newest"] is None else int(found["newest"])
 
 
-def _job(settings: StreamSettings) -> dict[str, str | None]:
-    kafka = settings.source.kafka
-    return {
-        "source": settings.source.table if kafka is None else kafka.topic or kafka.pattern,
-        "target": Table.named(settings.target.table).name,
-    }
+def _job(settings: StreamSettings) -> dict[str, str]:
+    return {"source": settings.source.name, "target": Table.named(settings.target.table).name}

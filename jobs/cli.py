@@ -9,7 +9,7 @@ from pyspark.errors import PySparkException
 from rich.logging import RichHandler
 
 from chains.errors import GristmillError, UsageError
-from jobs.cli_common import ERRORS, OUTPUT, common_lines, job_options, show
+from jobs.cli_common import ERRORS, OUTPUT, common_lines, job_options, session, show
 from jobs.cli_kafka import kafka
 from jobs.cli_stream import demo_stream, replay, stream
 from jobs.settings import Settings, load_settings
@@ -126,10 +126,9 @@ def setup() -> None:
 def _session(settings: Settings) -> Any:
     """Pin what can be pinned without Spark, then start it."""
     from jobs.pinning import pin_work
-    from jobs.session import open_session
 
     pin_work(settings)
-    return open_session(settings.spark, settings.work_dir / "logs")
+    return session(settings)
 
 
 def _run_lines(report: Any) -> dict[str, str]:

@@ -3,10 +3,16 @@
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.table import Table as Grid
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from jobs.settings import JobSettings
 
 ERRORS = Console(stderr=True)
 OUTPUT = Console()
@@ -18,6 +24,13 @@ def job_options(command: Callable[..., None]) -> Callable[..., None]:
     sets = click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set any key.")
     as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
     return conf(sets(as_json(command)))
+
+
+def session(settings: "JobSettings") -> "SparkSession":
+    """Start Spark for a job, or take the session that runs."""
+    from jobs.session import open_session
+
+    return open_session(settings.spark, settings.work_dir / "logs")
 
 
 def show(as_object: str, lines: Mapping[str, str], as_json: bool) -> None:

@@ -2,17 +2,12 @@
 
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from jobs.cli_common import ERRORS, OUTPUT, common_lines, job_options, show
+from jobs.cli_common import ERRORS, OUTPUT, common_lines, job_options, session, show
 from jobs.settings import load_settings_of
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
-    from jobs.stream_settings import StreamSettings
 
 
 @click.command()
@@ -31,7 +26,7 @@ def stream(
         raise click.UsageError("--available-now and --trigger exclude each other")
     settings = load_settings_of(StreamSettings, conf, sets)
     pin_stream(settings)
-    running = Stream(_session(settings), settings)
+    running = Stream(session(settings), settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: running.stop())
     totals = running.run(Trigger(trigger, available_now))
@@ -50,7 +45,7 @@ def replay(conf: Path, sets: tuple[str, ...], as_json: bool, reasons: tuple[str,
 
     settings = load_settings_of(StreamSettings, conf, sets)
     pin_stream(settings)
-    spark = _session(settings)
+    spark = session(settings)
     report = run_replay(spark, settings, reasons, watch_on(ERRORS, spark))
     left = ", ".join(f"{rows} {code}" for code, rows in report.left.items()) or "none"
     lines = {"taken": str(report.taken), "answered": str(report.answered), "left": left}
@@ -64,17 +59,11 @@ def demo_stream(conf: Path, sets: tuple[str, ...], as_json: bool) -> None:
     from jobs.stream_demo import run_demo_stream, show_messages
     from jobs.stream_settings import StreamSettings
 
-    spark = _session(load_settings_of(StreamSettings, conf, sets))
+    spark = session(load_settings_of(StreamSettings, conf, sets))
     totals, settings = run_demo_stream(spark, conf, sets)
     if not as_json:
         show_messages(spark, settings, OUTPUT)
     show(totals.json(), _stream_lines(totals), as_json)
-
-
-def _session(settings: "StreamSettings") -> "SparkSession":
-    from jobs.session import open_session
-
-    return open_session(settings.spark, settings.work_dir / "logs")
 
 
 def _stream_lines(totals: Any) -> dict[str, str]:

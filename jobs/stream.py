@@ -197,7 +197,8 @@ class _MicroBatchJob:
 
     def _pin(self) -> None:
         """Follow an alias: what it names now answers from this micro-batch on."""
-        if not self.settings.chain.model.startswith("models:/"):
+        model = self.settings.chain.model
+        if not (model.startswith("models:/") and "@" in model):
             return
         now = pin_stream(self.settings)
         if now.pinned != self.work.pinned:
@@ -229,8 +230,7 @@ class _OutageError(Exception):
 
 def _check(settings: StreamSettings, decoded: DataFrame, work: Work) -> None:
     """Raise TableError where the source has not the columns that the settings name."""
-    kafka = settings.source.kafka
-    name = str(settings.source.table if kafka is None else kafka.topic or kafka.pattern)
+    name = settings.source.name
     check_variables(name, decoded, settings.source.columns, work.chain)
     for column in (*work.key, *work.keep):
         type_of(name, decoded, column)

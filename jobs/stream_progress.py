@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from threading import Lock
 from time import monotonic
@@ -206,15 +206,7 @@ def _completed(report: BatchReport, progress: StreamingQueryProgress) -> BatchRe
     lag = int(behind[0]) if behind and behind[0] is not None else None
     whole = progress.durationMs.get("triggerExecution")
     seconds = dict(report.seconds) | ({} if whole is None else {"all": whole / 1000})
-    return BatchReport(
-        report.batch,
-        report.counts,
-        seconds,
-        report.model,
-        report.template,
-        report.lag_seconds,
-        lag,
-    )
+    return replace(report, seconds=seconds, lag_messages=lag)
 
 
 def _sum_into(totals: dict[str, int] | dict[str, float], more: Mapping[str, float]) -> None:

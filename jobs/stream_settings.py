@@ -46,6 +46,11 @@ class StreamSourceSettings(Section):
     key: tuple[str, ...] = ()
     columns: dict[str, str] = Field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """What messages call the source: topic, pattern or table."""
+        return str(self.table if self.kafka is None else self.kafka.topic or self.kafka.pattern)
+
     @field_validator("key", mode="before")
     @classmethod
     def _one_or_more(cls, value: Any) -> Any:

@@ -10,13 +10,13 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from chains.errors import CompletionError, EmptyInput, JobError, SettingsError, Undecodable
+from chains.errors import EmptyInput, JobError, SettingsError, Undecodable
 from chains.secrets import resolve_secret
 from jobs.stream_settings import COORDINATES, TEXT_COLUMN, KafkaSettings, StreamSettings
 from udfs.columns import ERROR_TYPE
 from udfs.delta import Table
 from udfs.straight_columns import MESSAGE
-from udfs.work import PART_ERROR
+from udfs.work import PART_ERROR, error_column
 
 SOURCE = "source"
 _REFERENCES = ("env:", "file:", "secrets/")
@@ -121,7 +121,9 @@ def _of_json(fields: T.StructType) -> list[list[Column]]:
     parsed = F.from_json(text, schema, {"columnNameOfCorruptRecord": _CORRUPT}).alias("row")
     declared = ", ".join(f"{it.name} {it.dataType.simpleString()}" for it in fields)
     fits = F.col("row").isNotNull() & F.col(f"row.{_CORRUPT}").isNull()
-    error = _not_text().when(~fits, _error(Undecodable(f"expected a JSON object of {declared}")))
+    error = _not_text().when(
+        ~fits, error_column(Undecodable(f"expected a JSON object of {declared}"))
+    )
     values = [F.when(error.isNull(), F.col(f"row.{it.name}")).alias(it.name) for it in fields]
     of_kafka = _of_kafka()
     taken = sorted(of_kafka.keys() & set(fields.names))
@@ -141,8 +143,8 @@ def _of_text() -> list[list[Column]]:
 
 
 def _not_text() -> Column:
-    tombstone = _error(EmptyInput("a tombstone: the message is null"))
-    no_text = _error(Undecodable("expected UTF-8, found other bytes"))
+    tombstone = error_column(EmptyInput("a tombstone: the message is null"))
+    no_text = error_column(Undecodable("expected UTF-8, found other bytes"))
     is_text = F.is_valid_utf8(F.col("value").cast("string"))
     return F.when(F.col("value").isNull(), tombstone).when(~is_text, no_text)
 
@@ -178,11 +180,3 @@ def _parse_fields(kafka: KafkaSettings) -> T.StructType:
             "source.kafka.schema: expected columns such as 'id string, amount double', found "
             f"{kafka.fields!r}"
         ) from error
-
-
-def _error(error: CompletionError) -> Column:
-    return F.struct(
-        F.lit(error.code).alias("code"),
-        F.lit(error.told).alias("message"),
-        F.lit(error.retryable).alias("retryable"),
-    ).cast(ERROR_TYPE)

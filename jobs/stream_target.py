@@ -75,8 +75,7 @@ class StreamTarget:
             return rows
         places = [it for it in COORDINATES if it in rows.columns] or [MESSAGE]
         order = [F.desc(it) if self.mode == "merge" else F.asc(it) for it in places]
-        has_key = F.concat(*(F.col(it).isNotNull().cast("string") for it in self.key))
-        alone = F.when(has_key.contains("false"), F.struct(*places))
+        alone = F.when(~_has_key(self.key), F.struct(*places))
         window = Window.partitionBy(*self.key, alone).orderBy(*order)
         return (
             rows.withColumn("_rank", F.row_number().over(window)).where("_rank = 1").drop("_rank")
@@ -99,7 +98,7 @@ class StreamTarget:
 
     def _add_letters(self, letters: DataFrame, number: int) -> None:
         app = f"stream/{self.checkpoint.generation}/errors"
-        self.errors.append(letters, Numbered(app, number, {}))
+        self.errors.append(letters, Numbered(app, number))
 
     def _add(self, rows: DataFrame, number: int) -> bool:
         spark = rows.sparkSession
@@ -117,20 +116,10 @@ class StreamTarget:
         commit = Told({GENERATION: self.checkpoint.generation, "batch": number})
         if self.is_named_by_place and not self.checkpoint.beside_others:
             self.table.append(rows, commit)
-        elif self.mode == "merge" and not self.is_named_by_place and self._exists(rows):
+        elif self.mode == "merge" and not self.is_named_by_place:
             self.table.merge(rows, self.key, commit)
         else:
-            self.table.append(self._new(rows), commit)
-
-    def _new(self, rows: DataFrame) -> DataFrame:
-        """Return the rows whose key the target lacks."""
-        if not self._exists(rows):
-            return rows
-        there = self.table.read(rows.sparkSession).select(*self.key)
-        return rows.join(there, list(self.key), "left_anti")
-
-    def _exists(self, rows: DataFrame) -> bool:
-        return self.table.exists(rows.sparkSession)
+            self.table.append(self.table.lacks(rows, self.key), commit)
 
     def _retried(self, write: Callable[[], object]) -> None:
         """Write again after a conflict with OPTIMIZE, MERGE or ALTER; no call is made anew."""

@@ -93,8 +93,7 @@ class Target:
             return {}
         rows = dead.withColumn("result", F.lit(None).cast("string"))
         self.errors.overwrite(rows, Commit(self.app, base, run_id))
-        by_code = self.errors.read(spark).groupBy("error.code").count().collect()
-        return {row["code"]: row["count"] for row in by_code}
+        return by_code(self.errors.read(spark))
 
 
 @dataclass(frozen=True)
@@ -103,6 +102,12 @@ class Written:
 
     target: int
     errors: Mapping[str, int]
+
+
+def by_code(rows: DataFrame) -> dict[str, int]:
+    """Return how many rows have each error."""
+    counted = rows.groupBy("error.code").count().collect()
+    return {row["code"]: row["count"] for row in counted}
 
 
 def is_dead() -> Column:

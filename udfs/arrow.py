@@ -76,10 +76,15 @@ class Answering:
             yield pa.array([self._row(it) for it in completions], self.kind)
 
     def _row(self, completion: Completion) -> dict[str, Any]:
-        row = as_row(completion) | {"run_id": self.run_id}
-        if not self.typed and completion.result is not None:
-            row["result"] = result_text(completion.result)
-        return row
+        return completion_row(completion, self.run_id, self.typed)
+
+
+def completion_row(completion: Completion, run_id: str | None, typed: bool) -> dict[str, Any]:
+    """Return a completion as a row; its result as text unless it is to be `typed`."""
+    row = as_row(completion) | {"run_id": run_id}
+    if not typed and completion.result is not None:
+        row["result"] = result_text(completion.result)
+    return row
 
 
 def windows(batches: Iterator[pa.Array]) -> Iterator[list[dict[str, Any]]]:

@@ -60,12 +60,11 @@ class Numbered:
 
     app: str
     number: int
-    metadata: Mapping[str, Any]
 
     @property
     def settings(self) -> dict[str, str]:
         """Session settings that make Delta skip the commit where it has landed before."""
-        return _once(self.app, self.number, self.metadata)
+        return _once(self.app, self.number, {})
 
 
 @dataclass(frozen=True)
@@ -201,6 +200,18 @@ class Table:
             else:
                 writer.saveAsTable(self.relation)
         return self._landed(rows.sparkSession, commit)
+
+    def lacks(self, rows: DataFrame, key: Sequence[str]) -> DataFrame:
+        """Return the rows whose key the table does not have."""
+        if not self.exists(rows.sparkSession):
+            return rows
+        return rows.join(self.read(rows.sparkSession).select(*key), list(key), "left_anti")
+
+    def delete(self, rows: DataFrame, key: Sequence[str]) -> None:
+        """Delete what has the key of one of the rows."""
+        same_key = " AND ".join(f"old.{_quoted(k)} = new.{_quoted(k)}" for k in key)
+        old = self._delta(rows.sparkSession).alias("old")
+        old.merge(rows.select(*key).alias("new"), same_key).whenMatchedDelete().execute()
 
     def history(self, spark: SparkSession, versions: int | None = None) -> DataFrame:
         """Return the newest versions, or all, the newest first."""

@@ -75,9 +75,8 @@ def _shortened(rows: DataFrame, work: Work, answered: DataFrame) -> DataFrame:
         F.expr(f"min_by(error, {_PART}) FILTER (WHERE error IS NOT NULL)").alias("_failed"),
     )
     joined = rows.join(stand_in.localCheckpoint(), list(work.key), "left")
-    earlier = F.col(PART_ERROR) if PART_ERROR in rows.columns else F.lit(None)
     return (
         joined.withColumn(cut, F.coalesce("_text", cut))
-        .withColumn(PART_ERROR, F.coalesce("_failed", earlier))
+        .withColumn(PART_ERROR, F.coalesce("_failed", PART_ERROR))
         .drop("_text", "_failed")
     )

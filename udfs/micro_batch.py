@@ -122,9 +122,11 @@ class MicroBatches:
     ) -> Iterator[DataFrame]:
         """Give the rows of what was deferred: from the ledger, or asked the long way."""
         answers = self._taking.answers(source.sparkSession)
-        few = len(wanted) <= FEW_LOOK_UPS  # few enough to skip pages of the ledger's files by them
-        found_few = F.col("fingerprint").isin(wanted)
-        hits = newest(answers.where(found_few) if few else answers_to(deferred, answers)).persist()
+        if len(wanted) <= FEW_LOOK_UPS:  # few enough to skip pages of the ledger's files by them
+            answers = answers.where(F.col("fingerprint").isin(wanted))
+        else:
+            answers = answers_to(deferred, answers)
+        hits = newest(answers).persist()
         found = deferred.join(hits.select("fingerprint"), "fingerprint", "left_semi")
         rest = deferred.join(hits.select("fingerprint"), "fingerprint", "left_anti")
         keys = rest.select(*work.key).persist()

@@ -20,7 +20,7 @@ from chains.errors import EmptyInput, TableError, error_codes
 from udfs.completion import completion_udf, question_udf
 from udfs.ledger import Ledger, answers_to, ledger_type, newest
 from udfs.progress import Progress
-from udfs.work import Work, completed, error_column, key_json, part_error, variable
+from udfs.work import PART_ERROR, Work, completed, error_column, key_json, variable
 
 ROWS_PER_TASK = 256
 LEAST_ROWS_PER_TASK = 8
@@ -191,17 +191,17 @@ class Pass:
         asked = self.source.select(
             *of_row,
             _length(chain).alias("_length"),
-            part_error(self.source).alias("part_error"),
+            PART_ERROR,
             ask(self.work.variables()).alias("question"),
         )
-        asks = F.col("part_error").isNull()
+        asks = F.col(PART_ERROR).isNull()
         parts = F.when(asks, F.col("question.parts"))
         too_long = F.when(parts.isNotNull() & F.lit(last), error_column(too_many_rounds()))
         return asked.select(
             *of_row,
             "_length",
             F.when(asks, F.col("question.fingerprint")).alias("fingerprint"),
-            F.coalesce("part_error", "question.error", too_long).alias("error"),
+            F.coalesce(PART_ERROR, "question.error", too_long).alias("error"),
             F.when(~F.lit(last), parts).alias("_parts"),
             F.col("question.input_tokens").alias("input_tokens"),
         )

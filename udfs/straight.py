@@ -8,10 +8,10 @@ import pyarrow as pa
 
 from chains.answering import answer, fail
 from chains.base import Chain
-from chains.completion import Completion, Question, as_row, result_text
+from chains.completion import Completion, Question
 from chains.errors import CompletionError
 from chains.models.base import Model
-from udfs.arrow import Pinned, windows
+from udfs.arrow import Pinned, completion_row, windows
 from udfs.known import Known
 
 
@@ -67,7 +67,5 @@ class Straight:
         return {"deferred": True, "pays": False}
 
     def _row(self, completion: Completion) -> dict[str, Any]:
-        row = as_row(completion) | {"run_id": self.run_id, "deferred": False, "pays": False}
-        if completion.result is not None:
-            row["result"] = result_text(completion.result)
-        return row
+        row = completion_row(completion, self.run_id, typed=False)
+        return row | {"deferred": False, "pays": False}

@@ -13,7 +13,7 @@ from pyspark.sql import types as T
 
 from chains.errors import EmptyInput, error_codes
 from udfs.columns import completion_type
-from udfs.work import PART_ERROR, Work, key_json, part_error, typed_result, variable
+from udfs.work import PART_ERROR, Work, key_json, typed_result, variable
 
 MESSAGE = "raw_message"
 TIME = "kafka_timestamp"
@@ -80,7 +80,7 @@ class StraightColumns:
         typed = {"result": typed_result(work)}
         counted = _counted(work)
         return cls(
-            prepared=_prepared(work, source),
+            prepared=work.prepared(source),
             variables=[variable(name) for name in work.chain.template.variables],
             asked=work.variables(),
             journalled=_journalled(work),
@@ -89,15 +89,6 @@ class StraightColumns:
             counted=counted,
             followed=[*counted, *_followed()],
         )
-
-
-def _prepared(work: Work, source: DataFrame) -> list[Column]:
-    values = [
-        F.col(work.columns.get(name, name)).alias(variable(name))
-        for name in work.chain.template.variables
-    ]
-    kept = [F.col(name) for name in (*work.key, *work.keep)]
-    return [*kept, *values, part_error(source).alias(PART_ERROR)]
 
 
 def _journalled(work: Work) -> list[Column]:

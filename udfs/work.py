@@ -39,16 +39,21 @@ class Work:
         return Chain.from_spec(self.pinned.chain)
 
     def prepare(self, source: DataFrame) -> DataFrame:
-        """Return key, kept columns, and a column for each variable (see `variable`).
+        """Return key, kept columns, a column for each variable (see `variable`), and PART_ERROR."""
+        return source.select(*self.prepared(source))
 
-        A column PART_ERROR goes along: a row that has one is not asked, and gets that error.
+    def prepared(self, source: DataFrame) -> list[Column]:
+        """Return what `prepare` selects.
+
+        A row that brings a PART_ERROR along is not asked, and gets that error.
         """
         values = [
             F.col(self.columns.get(name, name)).alias(variable(name))
             for name in self.chain.template.variables
         ]
-        error = [PART_ERROR] if PART_ERROR in source.columns else []
-        return source.select(*self.key, *self.keep, *values, *error)
+        there = PART_ERROR in source.columns
+        error = F.col(PART_ERROR) if there else F.lit(None).cast(ERROR_TYPE).alias(PART_ERROR)
+        return [*(F.col(name) for name in (*self.key, *self.keep)), *values, error]
 
     def variables(self) -> Column:
         """Return the struct of prepared rows' variables that the functions take."""
@@ -89,12 +94,6 @@ def error_column(error: CompletionError) -> Column:
         F.lit(error.told).alias("message"),
         F.lit(error.retryable).alias("retryable"),
     )
-
-
-def part_error(prepared: DataFrame) -> Column:
-    """Return the error that a row brings along, null where it has none."""
-    none = F.lit(None).cast(ERROR_TYPE)
-    return F.col(PART_ERROR) if PART_ERROR in prepared.columns else none
 
 
 def key_json(key: tuple[str, ...]) -> Column:

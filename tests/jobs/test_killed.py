@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from killing import killed_at
 
 from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
 
@@ -17,27 +18,10 @@ pytestmark = pytest.mark.process
 COMMAND = str(Path(sys.executable).parent / "gristmill")
 ROWS = 12
 
-# Runs the batch job and kills the driver, its JVM and its workers when a step is reached.
-KILLED_AT = """
-import os, signal, sys
-from jobs import cli
-from udfs import delta, journal
-
-def dies(owner, name, after):
-    honest = getattr(owner, name)
-    def killing(*args, **kwargs):
-        if not after:
-            os.killpg(0, signal.SIGKILL)
-        honest(*args, **kwargs)
-        os.killpg(0, signal.SIGKILL)
-    setattr(owner, name, killing)
-
-step, arguments = sys.argv[1], sys.argv[2:]
-owners = {"journal": (journal.Journal, "write"), "target": (delta.Table, "append")}
-name, _, when = step.partition("-")
-dies(*owners[name], after=when == "after")
-cli.main(arguments)
-"""
+KILLED_AT = killed_at(
+    "from udfs import delta, journal",
+    '{"journal": (journal.Journal, "write"), "target": (delta.Table, "append")}',
+)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from random import Random
 
 import pytest
 from deltalake import DeltaTable
+from killing import killed_at
 
 from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
 from jobs.broker import Broker
@@ -22,32 +23,15 @@ COMMAND = [sys.executable, "-c", "import sys; from jobs.cli import main; sys.exi
 MESSAGES = 12
 ROUNDS = int(os.environ.get("GRISTMILL_FAULT_ROUNDS", "0"))
 
-# Runs the stream and kills the driver, its JVM and its workers when a step is reached.
-KILLED_AT = """
-import os, signal, sys
-from jobs import cli, stream_target
-from udfs import journal, taking
-
-def dies(owner, name, after):
-    honest = getattr(owner, name)
-    def killing(*args, **kwargs):
-        if not after:
-            os.killpg(0, signal.SIGKILL)
-        honest(*args, **kwargs)
-        os.killpg(0, signal.SIGKILL)
-    setattr(owner, name, killing)
-
-step, arguments = sys.argv[1], sys.argv[2:]
-owners = {
-    "journal": (journal.Journal, "write"),
-    "target": (stream_target.StreamTarget, "_add"),
-    "micro_batch": (stream_target.StreamTarget, "write"),
-    "ledger": (taking.Taking, "_take"),
-}
-name, _, when = step.partition("-")
-dies(*owners[name], after=when == "after")
-cli.main(arguments)
-"""
+KILLED_AT = killed_at(
+    "from jobs import stream_target; from udfs import journal, taking",
+    """{
+        "journal": (journal.Journal, "write"),
+        "target": (stream_target.StreamTarget, "_add"),
+        "micro_batch": (stream_target.StreamTarget, "write"),
+        "ledger": (taking.Taking, "_take"),
+    }""",
+)
 
 
 @pytest.fixture
