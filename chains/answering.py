@@ -1,6 +1,6 @@
 """From questions to completions: call the model, judge and parse, ask once more at most."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from chains.errors import (
     Incomplete,
     UnparsableAnswer,
 )
-from chains.models.base import Answer, Message, Model, Outcome, Usage, isolate
+from chains.models.base import Answer, Message, Model, Outcome, Usage, stream
 from chains.parsers import REPLACED_SURROGATES
 from chains.text import clean_text
 
@@ -51,18 +51,27 @@ def complete(chain: "Chain", rows: Sequence[Mapping[str, Any]], model: Model) ->
                 done[i] = shorter
             else:
                 open_rows[i] = shorter
-    done |= zip(questions, answer(chain, list(questions.values()), model), strict=True)
+    positions = list(questions)
+    for answers in answer(chain, list(questions.values()), model):
+        done |= {positions[i]: completion for i, completion in answers}
     return [done[i] for i in range(len(rows))]
 
 
-def answer(chain: "Chain", questions: Sequence[Question], model: Model) -> list[Completion]:
-    """Ask every question, in order; an answer that misfits its schema is asked for once more."""
-    completions = _call(chain, questions, model)
-    misfits = [i for i, completion in enumerate(completions) if _is_misfit(chain, completion)]
-    corrected = [_correction(questions[i], completions[i]) for i in misfits]
-    for i, second in zip(misfits, _call(chain, corrected, model), strict=True):
-        completions[i] = _both(completions[i], second)
-    return completions
+def answer(
+    chain: "Chain", questions: Sequence[Question], model: Model
+) -> Iterator[list[tuple[int, Completion]]]:
+    """Ask every question; give positions and completions as they come, in any order.
+
+    An answer that misfits its schema is asked for once more, after the others. Nothing more is
+    asked while the caller has not come back for more.
+    """
+    misfits: list[tuple[int, Completion]] = []
+    for completions in _call(chain, questions, model):
+        misfits += [it for it in completions if _is_misfit(chain, it[1])]
+        yield [it for it in completions if not _is_misfit(chain, it[1])]
+    corrected = [_correction(questions[i], first) for i, first in misfits]
+    for seconds in _call(chain, corrected, model):
+        yield [(misfits[i][0], _both(misfits[i][1], second)) for i, second in seconds]
 
 
 def fail(chain: "Chain", error: CompletionError, model: Model) -> Completion:
@@ -105,14 +114,13 @@ def _answer_parts(
     return shorter
 
 
-def _call(chain: "Chain", questions: Sequence[Question], model: Model) -> list[Completion]:
+def _call(
+    chain: "Chain", questions: Sequence[Question], model: Model
+) -> Iterator[list[tuple[int, Completion]]]:
     if not questions:
-        return []
-    outcomes = isolate(model.complete, [question.request for question in questions])
-    return [
-        _read(chain, question, outcome, model)
-        for question, outcome in zip(questions, outcomes, strict=True)
-    ]
+        return
+    for outcomes in stream(model, [question.request for question in questions]):
+        yield [(i, _read(chain, questions[i], outcome, model)) for i, outcome in outcomes]
 
 
 def _read(chain: "Chain", question: Question, outcome: Outcome, model: Model) -> Completion:

@@ -1,12 +1,12 @@
 """What a model is: a list of requests in, one outcome for each out, in order."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from chains.errors import CompletionError, GristmillError, ModelCrashed
+from chains.errors import CompletionError, GristmillError, JobError, ModelCrashed
 
 
 class Message(TypedDict):
@@ -74,6 +74,8 @@ class Answer:
 
 
 Outcome = Answer | CompletionError
+Outcomes = Sequence[tuple[int, Outcome]]
+"""Outcomes of some requests, each with its position among them."""
 
 
 @dataclass(frozen=True)
@@ -120,19 +122,71 @@ class Model(Protocol):
         ...
 
 
+class StreamingModel(Model, Protocol):
+    """A model that gives its outcomes as they come, so that each is safe before more are paid."""
+
+    def stream(self, requests: Sequence[Request]) -> Iterator[Outcomes]:
+        """Answer every request, in any order; errors are as those of `complete`.
+
+        Nothing more is asked while the caller has not come back for more.
+        """
+        ...
+
+
+def stream(model: Model, requests: Sequence[Request]) -> Iterator[Outcomes]:
+    """Answer every request, in any order, as far as the model can do it one by one.
+
+    A batch that raises is halved, less what it had answered, until the rows that break it stand
+    alone.
+    """
+    return isolate(getattr(model, "stream", None) or _at_once(model.complete), requests)
+
+
 def isolate(
-    run: Callable[[Sequence[Request]], list[Outcome]], requests: Sequence[Request]
-) -> list[Outcome]:
-    """Run a batch; where it raises, halve it until the rows that break it stand alone.
+    run: Callable[[Sequence[Request]], Iterator[Outcomes]], requests: Sequence[Request]
+) -> Iterator[Outcomes]:
+    """Run a batch; where it raises, halve what is left until the rows that break it stand alone.
 
     The message of the row's error names the exception's type only: its text may hold the prompt.
     """
+    left = dict(enumerate(requests))
     try:
-        return run(requests)
+        for outcomes in run(requests):
+            for position, _ in outcomes:
+                left.pop(position)
+            yield outcomes
+        return
     except GristmillError:
         raise
     except Exception as error:
-        if len(requests) == 1:
-            return [ModelCrashed(f"the model raised {type(error).__name__} on this row")]
-        middle = len(requests) // 2
-        return isolate(run, requests[:middle]) + isolate(run, requests[middle:])
+        broken = error
+    if len(left) == 1:
+        crashed = ModelCrashed(f"the model raised {type(broken).__name__} on this row")
+        yield [(next(iter(left)), crashed)]
+        return
+    positions = list(left)
+    middle = len(positions) // 2
+    for half in (positions[:middle], positions[middle:]):
+        for outcomes in isolate(run, [requests[i] for i in half]):
+            yield [(half[i], outcome) for i, outcome in outcomes]
+
+
+def in_order(outcomes: Iterator[Outcomes]) -> list[Outcome]:
+    """Return the outcomes by position."""
+    found = dict(pair for some in outcomes for pair in some)
+    return [found[i] for i in range(len(found))]
+
+
+def _at_once(
+    complete: Callable[[Sequence[Request]], list[Outcome]],
+) -> Callable[[Sequence[Request]], Iterator[Outcomes]]:
+    def run(requests: Sequence[Request]) -> Iterator[Outcomes]:
+        outcomes = complete(requests)
+        if len(outcomes) != len(requests):
+            raise JobError(
+                f"the model gave {len(outcomes)} outcomes for {len(requests)} requests; its "
+                "`complete` has to return one for each, in order"
+            )
+        yield list(enumerate(outcomes))
+
+    return run

@@ -16,7 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from chains.errors import EmptyInput, ModelLoadError
-from chains.models.base import Answer, Message, ModelRef, Outcome, Request, Usage
+from chains.models.base import (
+    Answer,
+    Message,
+    ModelRef,
+    Outcome,
+    Outcomes,
+    Request,
+    Usage,
+    in_order,
+)
 from chains.models.digest import folder_digest
 from chains.models.weights import NO_FOREIGN_CODE, loading
 
@@ -71,8 +80,15 @@ class ExtractiveModel:
 
         `latency_ms` is the time of the group of documents that were embedded together.
         """
+        return in_order(self.stream(requests))
+
+    def stream(self, requests: Sequence[Request]) -> Iterator[Outcomes]:
+        """Answer every request, a group of documents at a time."""
         _ = self._network  # what is missing stops the job here, instead of row by row
-        return [outcome for group in self._groups(requests) for outcome in self._answer(group)]
+        done = 0
+        for group in self._groups(requests):
+            yield list(enumerate(self._answer(group), done))
+            done += len(group)
 
     def _groups(self, requests: Sequence[Request]) -> Iterator[list[Asked]]:
         group: list[Asked] = []

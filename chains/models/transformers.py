@@ -14,9 +14,11 @@ from chains.models.base import (
     Message,
     ModelRef,
     Outcome,
+    Outcomes,
     Parameters,
     Request,
     Usage,
+    in_order,
     isolate,
 )
 from chains.models.batching import pack
@@ -70,28 +72,31 @@ class TransformersModel:
         return len(encode(self._tokenizer, messages))
 
     def complete(self, requests: Sequence[Request]) -> list[Outcome]:
-        """Answer every request, in order; raise `ModelLoadError` where the model cannot be had.
+        """Answer every request, in order; see `stream`."""
+        return in_order(self.stream(requests))
+
+    def stream(self, requests: Sequence[Request]) -> Iterator[Outcomes]:
+        """Answer every request, a batch at a time; raise `ModelLoadError` where there is no model.
 
         A prompt that exceeds the window together with its answer is not run. Where the GPU itself
         fails, `JobError` is raised: no row is at fault, and this process has lost its model.
         """
         _ = self._network  # what is missing stops the job here, instead of row by row
         prompts: dict[int, Ids] = {}
-        outcomes: dict[int, Outcome] = {}
         for i, request in enumerate(requests):
             try:
                 prompts[i] = self._prompt(request)
             except CompletionError as error:
-                outcomes[i] = error
+                yield [(i, error)]
         known = {id(requests[i]): prompt for i, prompt in prompts.items()}
 
-        def ask(batch: Sequence[Request]) -> list[Outcome]:
-            return self.generate(batch, [known[id(request)] for request in batch])
+        def ask(batch: Sequence[Request]) -> Iterator[Outcomes]:
+            answers = self.generate(batch, [known[id(request)] for request in batch])
+            yield list(enumerate(answers))
 
         for positions in self._batches(requests, prompts):
-            answers = isolate(ask, [requests[i] for i in positions])
-            outcomes.update(zip(positions, answers, strict=True))
-        return [outcomes[i] for i in range(len(requests))]
+            for outcomes in isolate(ask, [requests[i] for i in positions]):
+                yield [(positions[i], outcome) for i, outcome in outcomes]
 
     def generate(self, requests: Sequence[Request], prompts: Sequence[Ids]) -> list[Outcome]:
         """Run one batch, whose requests differ at most in their seeds."""
