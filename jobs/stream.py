@@ -186,7 +186,6 @@ class _MicroBatchJob:
                     if self.settings.output is not None:
                         send_answers(answered.rows, self.work.key, self.settings.output)
         except _OutageError as outage:
-            self.batches.forget(rows.sparkSession, number)
             if self.settings.on_outage == "stop":
                 raise JobError(str(outage)) from None
             return False

@@ -10,7 +10,6 @@ from chains.base import Chain, ChainSpec
 from chains.completion import Completion, Parts, Question, as_row, result_text
 from chains.models.base import Model, ModelRef
 from chains.models.registry import load
-from udfs.progress import Progress
 
 WINDOW_ROWS = 1024
 WINDOW_BYTES = 64 << 20
@@ -57,32 +56,23 @@ class Asking:
 class Answering:
     """Turns structs of variables into completions, in windows over the batches of a task.
 
-    With `typed` the result has the form of the response schema, otherwise it is its text.
+    They have no run.
     """
 
     pinned: Pinned
     kind: pa.DataType
-    run_id: str | None
-    progress: Progress | None
-    typed: bool
 
     def __call__(self, batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
         """Return as many completions as there are rows, in order."""
         chain, model = self.pinned.load()
         for rows in windows(batches):
-            completions = chain.complete(rows, model)
-            if self.progress is not None:
-                self.progress.add(len(rows))
-            yield pa.array([self._row(it) for it in completions], self.kind)
-
-    def _row(self, completion: Completion) -> dict[str, Any]:
-        return completion_row(completion, self.run_id, self.typed)
+            yield pa.array([as_row(it) for it in chain.complete(rows, model)], self.kind)
 
 
-def completion_row(completion: Completion, run_id: str | None, typed: bool) -> dict[str, Any]:
-    """Return a completion as a row; its result as text unless it is to be `typed`."""
+def completion_row(completion: Completion, run_id: str) -> dict[str, Any]:
+    """Return a completion as the ledger keeps it: its result as text."""
     row = as_row(completion) | {"run_id": run_id}
-    if not typed and completion.result is not None:
+    if completion.result is not None:
         row["result"] = result_text(completion.result)
     return row
 

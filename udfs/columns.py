@@ -40,3 +40,12 @@ def completion_type(result: T.DataType) -> T.StructType:
             T.StructField("raw", T.StringType()),
         ]
     )
+
+
+def ledger_type() -> T.StructType:
+    """Return the ledger's columns: the completion struct with its result as text, and who paid.
+
+    `paid_by` is the key of the source row whose call it was, as JSON.
+    """
+    kept = [f for f in completion_type(T.StringType()).fields if f.name != "cached"]
+    return T.StructType([*kept, T.StructField("paid_by", T.StringType())])

@@ -6,6 +6,7 @@ one null. Used by themselves they ask for every row each time Spark evaluates th
 and journal. The jobs (udfs/flow.py) put those around the same functions.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
@@ -18,8 +19,9 @@ from pyspark.sql.pandas.types import to_arrow_type
 from chains.base import Chain
 from chains.models.base import ModelRef
 from udfs.arrow import Answering, Asking, Pinned
-from udfs.columns import QUESTION_TYPE, completion_type
+from udfs.columns import QUESTION_TYPE, completion_type, ledger_type
 from udfs.known import Known
+from udfs.paying import COUNTED, Paying
 from udfs.progress import Progress
 from udfs.schema import result_type
 from udfs.straight import Straight
@@ -43,16 +45,13 @@ def question_udf(pinned: Pinned, count_tokens: bool = False) -> Callable[[Column
     return _arrow_udf(ask, QUESTION_TYPE)
 
 
-def completion_udf(
-    pinned: Pinned, run_id: str | None = None, progress: Progress | None = None, typed: bool = True
-) -> Callable[[Column], Column]:
+def completion_udf(pinned: Pinned) -> Callable[[Column], Column]:
     """Return the function from a struct of variables to the completion struct.
 
-    With `typed` the result has the type of the response schema, otherwise it is its text, as the
-    ledger keeps it. Not deterministic, so that Spark neither merges nor repeats it.
+    Not deterministic, so that Spark neither merges nor repeats it.
     """
-    kind = completion_type(result_type(pinned.chain.response_schema) if typed else T.StringType())
-    answering = Answering(pinned, _arrow_type(kind), run_id, progress, typed)
+    kind = completion_type(result_type(pinned.chain.response_schema))
+    answering = Answering(pinned, _arrow_type(kind))
 
     def complete(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
         return answering(batches)
@@ -60,15 +59,36 @@ def completion_udf(
     return _arrow_udf(complete, kind)
 
 
-def straight_udf(pinned: Pinned, run_id: str, known: Known) -> Callable[[Column], Column]:
-    """Return the function from a struct of variables to its completion, unless it is deferred.
+def pay(
+    misses: DataFrame, pinned: Pinned, journal: str, run_id: str, progress: Progress | None
+) -> dict[str, int]:
+    """Ask for all rows of `variables` and `paid_by`; return what was counted, by name.
 
-    The completion struct with its result as text has two more fields: `pays`, whether this row's
-    call was paid for, and `deferred` (see udfs/straight.py).
+    Each answer is in the journal's folder before more are asked: see udfs/paying.py.
     """
-    flags = [T.StructField(name, T.BooleanType()) for name in ("pays", "deferred")]
-    kind = T.StructType([*completion_type(T.StringType()).fields, *flags])
-    straight = Straight(pinned, _arrow_type(kind), run_id, known)
+    paying = Paying(pinned, journal, _arrow_type(ledger_type()), run_id, progress)
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return paying(batches)
+
+    counted: Counter[str] = Counter()
+    for row in misses.mapInArrow(run, COUNTED).collect():
+        counted[row["name"]] += row["number"]
+    return counted
+
+
+def straight_udf(
+    pinned: Pinned, journal: str, comes_again: bool, run_id: str, known: Known
+) -> Callable[[Column], Column]:
+    """Return the function from a struct of `variables` and `key` to a completion, or `deferred`.
+
+    The result is text; `deferred` is a field more (see udfs/straight.py).
+    """
+    deferred = T.StructField("deferred", T.BooleanType())
+    kind = T.StructType([*completion_type(T.StringType()).fields, deferred])
+    straight = Straight(
+        pinned, _arrow_type(kind), _arrow_type(ledger_type()), journal, comes_again, run_id, known
+    )
 
     def complete(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
         return straight(batches)
@@ -100,7 +120,7 @@ def register(spark: SparkSession, chain: Chain, model: ModelRef, name: str | Non
     names = list(chain.template.variables)
     pinned = pin(chain, model)
     kind = completion_type(result_type(pinned.chain.response_schema))
-    answering = Answering(pinned, _arrow_type(kind), None, None, typed=True)
+    answering = Answering(pinned, _arrow_type(kind))
 
     def complete_one(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
         return answering(pa.StructArray.from_arrays([it], names) for it in batches)

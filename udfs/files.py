@@ -48,6 +48,14 @@ class Place:
         finally:
             stream.close()
 
+    def replace(self, content: bytes) -> None:
+        """Write a small file, whether it is there or not."""
+        stream = self._files().create(self._hadoop(), True)
+        try:
+            stream.write(bytearray(content))
+        finally:
+            stream.close()
+
     def delete(self) -> None:
         """Delete a file, or a folder with all that is in it."""
         self._files().delete(self._hadoop(), True)

@@ -1,9 +1,12 @@
-"""Answers on their way to the ledger: one Parquet folder a pass, beside the ledger's data.
+"""Answers on their way to the ledger: a folder a pass, beside the ledger's data.
 
-A folder is whole once Spark has marked it; the ledger then takes it in one commit. Executors do not
-yet write answer by answer: what a killed run had in unfinished folders is asked again.
+Executors write each answer there before they ask for more (udfs/task_journal.py), so what a killed
+run had answered is found again: by a retried task, by a micro-batch that comes again, and by the
+next run, which takes the journals of dead runs into the ledger.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from time import time
@@ -11,53 +14,105 @@ from time import time
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
+from chains.errors import JobError
 from udfs.files import Place
+from udfs.lease import Lease, dead
+from udfs.task_journal import Span, spans
 
 KEPT_AFTER_DEATH = timedelta(days=1)
+_LEASE, _WHOLE, _TAKEN = "_alive", "_SUCCESS", "_taken"
 
 
 @dataclass(frozen=True)
 class Journal:
-    """The journals of one ledger; `folder` is any path that Spark can write."""
+    """The journals of one ledger; `folder` is any path that Spark and the executors can write."""
 
+    spark: SparkSession
     folder: str
     schema: T.StructType
 
-    def write(self, name: str, completed: DataFrame) -> None:
-        """Evaluate `completed` once and keep it; the only place where a job calls the model.
-
-        What a killed run left unfinished under this name is replaced.
-        """
-        completed.write.mode("overwrite").parquet(self._path_of(name))
-
-    def read(
-        self, spark: SparkSession, *names: str, schema: T.StructType | None = None
-    ) -> DataFrame:
-        """Return what was written under the names; with `schema` also what is beside answers."""
-        paths = [self._path_of(name) for name in names]
-        return spark.read.schema(schema or self.schema).parquet(*paths)
-
-    def is_whole(self, spark: SparkSession, name: str) -> bool:
-        """Whether all answers of a name are here."""
-        return self._finished_at(spark, name) is not None
-
-    def drop(self, spark: SparkSession, name: str) -> None:
-        """Forget answers that the ledger has taken."""
-        Place(spark, self._path_of(name)).delete()
-
-    def whole(self, spark: SparkSession) -> list[str]:
-        """Return the names whose answers are all here, those of dead runs among them."""
-        return [it for it in Place(spark, self.folder).names() if self.is_whole(spark, it)]
-
-    def drop_old(self, spark: SparkSession, name: str) -> None:
-        """Forget answers of a run that must be dead by now; a living one may still read them."""
-        finished_at = self._finished_at(spark, name)
-        if finished_at is not None and time() - finished_at > KEPT_AFTER_DEATH.total_seconds():
-            self.drop(spark, name)
-
-    def _finished_at(self, spark: SparkSession, name: str) -> float | None:
-        """Return when a folder became whole, in seconds since 1970; None where it is not."""
-        return Place(spark, self._path_of(name) + "/_SUCCESS").changed_at()
-
-    def _path_of(self, name: str) -> str:
+    def path_of(self, name: str) -> str:
+        """Return the folder of a journal, for the tasks that write it."""
         return f"{self.folder}/{name}"
+
+    @contextmanager
+    def written(self, name: str) -> Iterator[None]:
+        """Let tasks write a journal in the block; at its end the journal is whole.
+
+        Raises JobError where another run has taken this one for dead.
+        """
+        place = self._place(name)
+        with Lease(place / _LEASE):
+            yield
+        if (place / _TAKEN).exists():
+            raise JobError(
+                f"journal {name}: this run stood still for so long that another one took it for "
+                "dead. Run it again: what was answered is in the ledger"
+            )
+        self.finish(name)
+
+    def finish(self, name: str) -> None:
+        """Mark a journal that gets no more answers."""
+        (self._place(name) / _WHOLE).write(b"")
+
+    def read(self, *names: str) -> DataFrame:
+        """Return the answers of journals, each as often as it was paid for."""
+        paths = [path for name in names for path in self._paths(name)]
+        if not paths:
+            return self.spark.createDataFrame([], self.schema)
+        return self.spark.read.schema(self.schema).parquet(*paths)
+
+    def has_retries(self, name: str) -> bool:
+        """Whether a task was tried more than once, and an answer may be there twice."""
+        found = spans(self._place(name).names())
+        return len({it.task for it in found}) < len({(it.task, it.attempt) for it in found})
+
+    def exists(self, name: str) -> bool:
+        """Whether there may be answers under this name."""
+        return self._place(name).exists()
+
+    def drop(self, name: str) -> None:
+        """Forget answers that the ledger has taken."""
+        self._place(name).delete()
+
+    def left(self) -> list[str]:
+        """Return the names of journals that are whole, or whose run is dead, to be taken.
+
+        Those that were taken long ago are dropped; a living run may still read newer ones.
+        """
+        names = Place(self.spark, self.folder).names()
+        taken = {it for it in names if (self._place(it) / _TAKEN).exists()}
+        for name in taken:
+            if self._is_old(name, _TAKEN):
+                self.drop(name)
+        whole = {it for it in names if (self._place(it) / _WHOLE).exists()} - taken
+        return sorted(whole | self._dead(set(names) - whole - taken))
+
+    def told_taken(self, name: str) -> None:
+        """Mark a journal whose answers are in the ledger."""
+        mark = self._place(name) / _TAKEN
+        if not mark.exists():
+            mark.write(b"")
+
+    def _dead(self, unfinished: set[str]) -> set[str]:
+        # A micro-batch's journal has no lease: its stream finds it again by its name.
+        leased = {it for it in unfinished if (self._place(it) / _LEASE).exists()}
+        without = {it for it in unfinished - leased if self._is_old(it)}
+        silent = dead({it: self._place(it) / _LEASE for it in leased})
+        return without | silent
+
+    def _is_old(self, name: str, file: str = "") -> bool:
+        place = self._place(name)
+        changed = (place / file if file else place).changed_at()
+        return changed is not None and time() - changed > KEPT_AFTER_DEATH.total_seconds()
+
+    def _paths(self, name: str) -> list[str]:
+        """Return the folder, or its files where some are superseded."""
+        names = self._place(name).names()
+        kept = spans(names)
+        if len(kept) == len([it for it in names if Span.of(it)]):
+            return [self.path_of(name)] if kept else []
+        return [f"{self.path_of(name)}/{it.name}" for it in kept]
+
+    def _place(self, name: str) -> Place:
+        return Place(self.spark, self.path_of(name))

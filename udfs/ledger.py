@@ -4,27 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from delta.tables import DeltaTable
+from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql import types as T
 
 from chains.errors import TableError
-from udfs.columns import completion_type
+from udfs.columns import ledger_type
 from udfs.delta import Table
 from udfs.journal import Journal
 
 FORMAT = "1"
 _FORMAT_KEY = "gristmill.format"
 _FIRST_ANSWERS = 1  # version 0 is the empty table
-
-
-def ledger_type() -> T.StructType:
-    """Return the ledger's columns: the completion struct with its result as text, and who paid.
-
-    `paid_by` is the key of the source row whose call it was, as JSON.
-    """
-    kept = [f for f in completion_type(T.StringType()).fields if f.name != "cached"]
-    return T.StructType([*kept, T.StructField("paid_by", T.StringType())])
 
 
 @dataclass(frozen=True)
@@ -48,14 +39,17 @@ class Ledger:
             return
         self._check_format(spark)
         journal = self.journal(spark)
-        for name in journal.whole(spark):
-            self.take(spark, name)
-            journal.drop_old(spark, name)
+        for name in journal.left():
+            try:
+                self.take(spark, name)
+                journal.told_taken(name)
+            except PySparkException:
+                if journal.exists(name):  # else its own run has taken it meanwhile
+                    raise
 
     def journal(self, spark: SparkSession) -> Journal:
         """Return the journals beside the ledger's data: same storage, same permissions."""
-        columns = [*completion_type(T.StringType()).fields, *ledger_type().fields[-1:]]
-        return Journal(f"{self.table.location(spark)}/_journal", T.StructType(columns))
+        return Journal(spark, f"{self.table.location(spark)}/_journal", ledger_type())
 
     def take(self, spark: SparkSession, name: str) -> None:
         """Copy a journal's lasting answers into the ledger, in one commit.
@@ -74,9 +68,13 @@ class Ledger:
         self.table.append_once(self.lasting(spark, names), f"journals/{writer}", number)
 
     def lasting(self, spark: SparkSession, names: Sequence[str]) -> DataFrame:
-        """Return those answers of journals that were paid for and are worth keeping."""
-        rows = self.journal(spark).read(spark, *names)
-        return rows.where(F.col("paid_by").isNotNull() & ~retryable()).drop("cached")
+        """Return those answers of journals that are worth keeping."""
+        return self.journal(spark).read(*names).where(~retryable())
+
+    def journalled(self, spark: SparkSession, name: str) -> DataFrame:
+        """Return what a journal has, one row a fingerprint, errors that may pass among them."""
+        journal = self.journal(spark)
+        return newest(journal.read(name)) if journal.has_retries(name) else journal.read(name)
 
     def rows(self, spark: SparkSession) -> DataFrame | None:
         """Return what is answered as of now, None while nothing is.

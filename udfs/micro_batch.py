@@ -1,7 +1,7 @@
 """The flow over the micro-batches of a stream: a short way for what is new, the long for the rest.
 
-    micro-batch ─ question and answer in one pass ─ journal ─┬─ rows
-                                          deferred: look up ─┘   journals, some at a time ─ ledger
+    micro-batch ─ question and answer in one pass ─┬─ rows
+                                deferred: look up ─┘   journals, some at a time ─ ledger
 
 A micro-batch has to be done in about a second, so it does not count, plan and look up first, as a
 batch does. Workers carry a filter of what the ledger may know and ask what it cannot know; only the
@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any
 from uuid import uuid4
 
-from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from udfs import flow
@@ -69,23 +69,19 @@ class MicroBatches:
         """
         self._follow_others()
         columns = self._columns_of(work, source)
-        rows, found = self._journalled(source, work, columns, number, run_id)
-        self._known.add(found["fingerprints"])
-        if found["deferred"] == 0:
-            yield Answered(rows.select(*columns.typed), BatchCounts.of(found))
-        else:
-            direct = rows.where("not deferred").select(*columns.typed)
-            deferred, wanted = rows.where("deferred"), sorted(set(found["looked_up"]))
-            with self._resolved(source, deferred, wanted, work, run_id) as resolved:
-                together = direct.unionByName(resolved)
-                yield Answered(together, BatchCounts.of(_first(together.agg(*columns.counted))))
-        self._taking.add(self._name(number))
-
-    def forget(self, spark: SparkSession, number: int) -> None:
-        """Let a micro-batch be answered anew; what was paid for goes to the ledger first."""
-        name = self._name(number)
-        self.ledger.take_all(spark, [name], f"{name}/{uuid4().hex}")
-        self.ledger.journal(spark).drop(spark, name)
+        name = f"{self.stream}-{number}"
+        with self._given(source, work, columns, name, run_id) as (rows, found):
+            self._known.add(found["fingerprints"])
+            if found["deferred"] == 0:
+                yield Answered(rows.select(*columns.typed), BatchCounts.of(found))
+            else:
+                direct = rows.where("not deferred").select(*columns.typed)
+                deferred, wanted = rows.where("deferred"), sorted(set(found["looked_up"]))
+                with self._resolved(source, deferred, wanted, work, run_id) as resolved:
+                    together = direct.unionByName(resolved)
+                    yield Answered(together, BatchCounts.of(_first(together.agg(*columns.counted))))
+        if found["new"]:
+            self._taking.add(name)
 
     def _follow_others(self) -> None:
         """Read what other jobs added to the ledger, from time to time."""
@@ -99,22 +95,29 @@ class MicroBatches:
             self._columns = (work, StraightColumns.of(work, source))
         return self._columns[1]
 
-    def _journalled(
-        self, source: DataFrame, work: Work, columns: StraightColumns, number: int, run_id: str
-    ) -> tuple[DataFrame, Mapping[str, Any]]:
-        """Return the rows that the short way gave, and what was counted of them."""
-        spark, name = source.sparkSession, self._name(number)
+    @contextmanager
+    def _given(
+        self, source: DataFrame, work: Work, columns: StraightColumns, name: str, run_id: str
+    ) -> Iterator[tuple[DataFrame, Mapping[str, Any]]]:
+        """Give the rows that the short way gave, and what was counted of them.
+
+        They are held by the executors; where one is lost, its rows come from the journal.
+        """
+        spark = source.sparkSession
         journal = self.ledger.journal(spark)
-        if journal.is_whole(spark, name):
-            rows = journal.read(spark, name, schema=columns.schema)
-            return rows, _first(rows.agg(*columns.followed))
-        observed = Observation()
-        ask = straight_udf(work.pinned, run_id, self._known.filter)
+        ask = straight_udf(
+            work.pinned, journal.path_of(name), journal.exists(name), run_id, self._known.filter
+        )
         tasks = spark.sparkContext.defaultParallelism
         prepared = source.select(*columns.prepared).repartition(tasks, *columns.variables)
-        given = prepared.withColumn("given", ask(columns.asked)).select(*columns.journalled)
-        journal.write(name, given.observe(observed, *columns.followed))
-        return journal.read(spark, name, schema=columns.schema), observed.get
+        rows = prepared.withColumn("given", ask(columns.asked)).select(*columns.given).persist()
+        try:
+            found = _first(rows.agg(*columns.followed))
+            if found["new"]:
+                journal.finish(name)
+            yield rows, found
+        finally:
+            rows.unpersist()
 
     @contextmanager
     def _resolved(
@@ -142,9 +145,6 @@ class MicroBatches:
         finally:
             hits.unpersist()
             keys.unpersist()
-
-    def _name(self, number: int) -> str:
-        return f"{self.stream}-{number}"
 
 
 def _first(rows: DataFrame) -> dict[str, Any]:

@@ -11,14 +11,15 @@ from types import TracebackType
 from uuid import uuid4
 
 from pyspark import StorageLevel
-from pyspark.sql import Column, DataFrame, Observation, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from chains.answering import too_many_rounds
 from chains.base import Chain
-from chains.errors import EmptyInput, TableError, error_codes
-from udfs.completion import completion_udf, question_udf
-from udfs.ledger import Ledger, answers_to, ledger_type, newest
+from chains.errors import EmptyInput, TableError
+from udfs.columns import ledger_type
+from udfs.completion import pay, question_udf
+from udfs.ledger import Ledger, answers_to, newest
 from udfs.progress import Progress
 from udfs.work import PART_ERROR, Work, completed, error_column, key_json, variable
 
@@ -26,6 +27,7 @@ ROWS_PER_TASK = 256
 LEAST_ROWS_PER_TASK = 8
 TASKS_PER_CORE = 32
 LENGTH_CLASSES = 8
+_TOTALS = ("completed", "input_tokens", "output_tokens")
 _SHARES = [i / LENGTH_CLASSES for i in range(1, LENGTH_CLASSES)]
 
 
@@ -58,6 +60,12 @@ class Paid:
     input_tokens: int = 0
     output_tokens: int = 0
     errors: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, counted: Mapping[str, int]) -> "Paid":
+        """Read what `udfs.paying` counted."""
+        totals = {name: counted.get(name, 0) for name in _TOTALS}
+        return cls(**totals, errors={it: n for it, n in counted.items() if it not in _TOTALS})
 
     def __add__(self, other: "Paid") -> "Paid":
         codes = sorted(self.errors.keys() | other.errors.keys())
@@ -144,13 +152,10 @@ class Pass:
         if self.counts.misses == 0:
             return
         journal, name = self.ledger.journal(self.spark), f"{run_id}-{uuid4().hex[:8]}"
-        observed = Observation()
-        with watch(self.counts.misses) as progress:
-            completed = self._completed(run_id, progress)
-            journal.write(name, completed.observe(observed, *_paid_columns()))
+        with watch(self.counts.misses) as progress, journal.written(name):
+            self.paid += self._pay(journal.path_of(name), run_id, progress)
         self._journal = name
         self._taking = _in_background(lambda: self.ledger.take(self.spark, name))
-        self.paid += _paid(observed.get)
 
     def rows(
         self, run_id: str, questions: DataFrame | None = None, typed: bool = True
@@ -179,7 +184,7 @@ class Pass:
             return
         failure = self._taking.exception()
         if failure is None:
-            self.ledger.journal(self.spark).drop(self.spark, self._journal)
+            self.ledger.journal(self.spark).drop(self._journal)
         elif error is None:
             raise failure
 
@@ -232,13 +237,11 @@ class Pass:
 
     # -- misses
 
-    def _completed(self, run_id: str, progress: Progress | None) -> DataFrame:
-        answer = completion_udf(self.work.pinned, run_id, progress, typed=False)
-        completed = self._misses().select(
-            answer(self.work.variables()).alias("completion"),
-            key_json(self.work.key).alias("paid_by"),
+    def _pay(self, journal: str, run_id: str, progress: Progress | None) -> Paid:
+        misses = self._misses().select(
+            self.work.variables().alias("variables"), key_json(self.work.key).alias("paid_by")
         )
-        return completed.select("completion.*", "paid_by")
+        return Paid.of(pay(misses, self.work.pinned, journal, run_id, progress))
 
     def _misses(self) -> DataFrame:
         """Return the source rows that pay, laid out in tasks of alike lengths, longest first."""
@@ -269,7 +272,7 @@ class Pass:
     def _journalled(self) -> DataFrame:
         if self._journal is None:
             return self.spark.createDataFrame([], ledger_type())
-        return self.ledger.journal(self.spark).read(self.spark, self._journal).drop("cached")
+        return self.ledger.journalled(self.spark, self._journal)
 
 
 def _length(chain: Chain) -> Column:
@@ -297,17 +300,3 @@ def _task(payers: DataFrame, bounds: list[int], tasks: int) -> Column:
     in_class = first + F.pmod(hashed, last - first + 1)
     within = F.pmod(F.xxhash64(hashed), F.lit(1000)) / 1000
     return F.floor((in_class + within) * tasks / (len(bounds) + 1)).cast("int")
-
-
-def _paid_columns() -> list[Column]:
-    """Return what is counted of answers while they are written."""
-    code = F.col("error.code")
-    totals = [F.count_if(code.isNull()).alias("completed")]
-    totals += [F.sum(name).alias(name) for name in ("input_tokens", "output_tokens")]
-    return [*totals, *(F.count_if(code == it).alias(it) for it in error_codes())]
-
-
-def _paid(observed: Mapping[str, int | None]) -> Paid:
-    errors = {code: rows for code in error_codes() if (rows := observed[code])}
-    input_tokens, output_tokens = observed["input_tokens"] or 0, observed["output_tokens"] or 0
-    return Paid(observed["completed"] or 0, input_tokens, output_tokens, errors)

@@ -1,6 +1,6 @@
 """The short way of a micro-batch: question and answer in one pass over the rows, on an executor."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,59 +13,66 @@ from chains.errors import CompletionError
 from chains.models.base import Model
 from udfs.arrow import Pinned, completion_row, windows
 from udfs.known import Known
+from udfs.task_journal import Row, TaskJournal
+
+Asked = tuple[object, str]
 
 
 @dataclass(frozen=True)
 class Straight:
-    """Turns structs of variables into completions, except where a look-up has to come first.
+    """Turns rows of `variables` and `key` into completions, unless a look-up has to come first.
 
-    Equal questions of a task are asked once. A question that the ledger may know, and an input
-    that is asked by its parts, are `deferred`: they come back without a completion.
+    Equal questions of a task are asked once, and what the micro-batch's journal has is not asked
+    again; `comes_again` is whether it can have anything. A question that the ledger may know, and
+    an input that is asked by its parts, are `deferred`: they come back without a completion.
+    `kind` is the struct of what is returned, `journalled` that of the journal's columns.
     """
 
     pinned: Pinned
-    kind: pa.DataType
+    kind: pa.StructType
+    journalled: pa.StructType
+    folder: str
+    comes_again: bool
     run_id: str
     known: Known
 
     def __call__(self, batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
         """Return as many rows as there are variables, in order."""
         chain, model = self.pinned.load()
-        answered: dict[str, dict[str, Any]] = {}
-        for rows in windows(batches):
-            asked = [chain.ask(row, model) for row in rows]
-            questions = {it.fingerprint: it for it in asked if isinstance(it, Question)}
-            new = [
-                it
-                for fingerprint, it in questions.items()
-                if fingerprint not in answered and not self.known.may_know(fingerprint)
-            ]
-            unpaid = {}
-            for question, done in zip(new, answer(chain, new, model), strict=True):
-                unpaid[question.fingerprint] = self._row(done)
-            answered |= unpaid
-            given = [self._given(chain, model, it, answered, unpaid) for it in asked]
-            yield pa.array(given, self.kind)
+        with TaskJournal.of_this_task(self.folder, pa.schema(self.journalled)) as journal:
+            answered = journal.found(all_tasks=True) if self.comes_again else {}
+            for rows in windows(batches):
+                asked = [(chain.ask(row["variables"], model), row["key"]) for row in rows]
+                for paid in self._paid(asked, answered, chain, model):
+                    journal.add(paid)
+                    answered |= {str(row["fingerprint"]): row for row in paid}
+                given = [self._given(chain, model, it, key, answered) for it, key in asked]
+                yield pa.array(given, self.kind)
+
+    def _paid(
+        self, asked: Sequence[Asked], answered: Collection[str], chain: Chain, model: Model
+    ) -> Iterator[list[Row]]:
+        """Ask what is new; the first row of a question pays for it."""
+        new: dict[str, tuple[Question, str]] = {}
+        for it, key in asked:
+            if isinstance(it, Question) and it.fingerprint not in answered:
+                new.setdefault(it.fingerprint, (it, key))
+        new = {it: pair for it, pair in new.items() if not self.known.may_know(it)}
+        questions, payers = [it for it, _ in new.values()], [key for _, key in new.values()]
+        for completions in answer(chain, questions, model):
+            yield [self._row(done) | {"paid_by": payers[i]} for i, done in completions]
 
     def _given(
-        self,
-        chain: Chain,
-        model: Model,
-        asked: object,
-        answered: Mapping[str, dict[str, Any]],
-        unpaid: dict[str, dict[str, Any]],
-    ) -> dict[str, Any]:
-        """Return a row's completion; the first row of a question pays for it."""
+        self, chain: Chain, model: Model, asked: object, key: str, answered: Mapping[str, Row]
+    ) -> Row:
         if isinstance(asked, CompletionError):
-            return self._row(fail(chain, asked, model))
-        if isinstance(asked, Question):
-            pays = unpaid.pop(asked.fingerprint, None) is not None
-            found = answered.get(asked.fingerprint)
-            if found is not None:
-                return found | {"cached": not pays, "pays": pays}
-            return {"fingerprint": asked.fingerprint, "deferred": True, "pays": False}
-        return {"deferred": True, "pays": False}
+            return self._row(fail(chain, asked, model)) | {"deferred": False}
+        if not isinstance(asked, Question):
+            return {"deferred": True}
+        found = answered.get(asked.fingerprint)
+        if found is None:
+            return {"fingerprint": asked.fingerprint, "deferred": True}
+        return {**found, "cached": found["paid_by"] != key, "deferred": False}
 
     def _row(self, completion: Completion) -> dict[str, Any]:
-        row = completion_row(completion, self.run_id, typed=False)
-        return row | {"deferred": False, "pays": False}
+        return completion_row(completion, self.run_id)

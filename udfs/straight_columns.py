@@ -13,16 +13,12 @@ from pyspark.sql import types as T
 
 from chains.errors import EmptyInput, error_codes
 from udfs.columns import completion_type
+from udfs.known import HEX_DIGITS
 from udfs.work import PART_ERROR, Work, key_json, typed_result, variable
 
 MESSAGE = "raw_message"
 TIME = "kafka_timestamp"
 _COMPLETION = completion_type(T.StringType())
-_JOURNALLED = [
-    *_COMPLETION.fields,
-    T.StructField("paid_by", T.StringType()),
-    T.StructField("deferred", T.BooleanType()),
-]
 
 
 @dataclass(frozen=True)
@@ -58,16 +54,15 @@ class StraightColumns:
     """Lists to select, in their order.
 
     prepared: of the source: key, kept columns, variables, PART_ERROR; equal `variables` meet in one
-    task. asked: the struct that the function takes; its completion is the column `given`.
-    journalled: of that, what is kept, with `schema`. typed: of the journal, what a target gets.
-    counted: aggregates for `BatchCounts`; followed: those, and what the stream has to know.
+    task. asked: the struct that the function takes; its completion is the column `given`. given: of
+    that, what is held. typed: of that, what a target gets. counted: aggregates for `BatchCounts`;
+    followed: those, and what the stream has to know.
     """
 
     prepared: list[Column]
     variables: list[str]
     asked: Column
-    journalled: list[Column]
-    schema: T.StructType
+    given: list[Column]
     typed: list[Column]
     counted: list[Column]
     followed: list[Column]
@@ -82,34 +77,29 @@ class StraightColumns:
         return cls(
             prepared=work.prepared(source),
             variables=[variable(name) for name in work.chain.template.variables],
-            asked=work.variables(),
-            journalled=_journalled(work),
-            schema=T.StructType([*(source.schema[name] for name in of_row), *_JOURNALLED]),
+            asked=F.struct(work.variables().alias("variables"), key_json(work.key).alias("key")),
+            given=_given(work),
             typed=[typed.get(name, F.col(name)).alias(name) for name in names],
             counted=counted,
             followed=[*counted, *_followed()],
         )
 
 
-def _journalled(work: Work) -> list[Column]:
+def _given(work: Work) -> list[Column]:
     error, deferred = F.coalesce(PART_ERROR, "given.error"), F.col("given.deferred")
-    given = {
-        "error": error,
-        "paid_by": F.when(F.col("given.pays"), key_json(work.key)),
-        "deferred": deferred & F.col(PART_ERROR).isNull(),
-    }
+    given = {"error": error, "deferred": deferred & F.col(PART_ERROR).isNull()}
     needed = {MESSAGE: F.when(error.isNotNull() | deferred, F.col(MESSAGE))}
     of_row = [
         needed[name].alias(name) if name == MESSAGE else F.col(name)
         for name in (*work.key, *work.keep)
     ]
-    names = [field.name for field in _JOURNALLED]
+    names = [*_COMPLETION.fieldNames(), "deferred"]
     return [*of_row, *(given.get(it, F.col(f"given.{it}")).alias(it) for it in names)]
 
 
 def _counted(work: Work) -> list[Column]:
     code = F.col("error.code")
-    paid = F.col("fingerprint").isNotNull() & ~F.col("cached")
+    paid = _is_paid()
     newest = F.max(TIME) if TIME in work.keep else F.lit(None)
     sums = {"input_tokens": "input_tokens", "output_tokens": "output_tokens"}
     sums["model_ms"] = "latency_ms"
@@ -123,8 +113,12 @@ def _counted(work: Work) -> list[Column]:
     ]
 
 
+def _is_paid() -> Column:
+    return F.col("fingerprint").isNotNull() & ~F.col("cached")
+
+
 def _followed() -> list[Column]:
-    paid = F.when(F.col("paid_by").isNotNull(), F.col("fingerprint"))
+    paid = F.when(_is_paid(), F.left("fingerprint", F.lit(HEX_DIGITS)))
     looked_up = F.when(F.col("deferred"), F.col("fingerprint"))
     return [
         F.count_if("deferred").alias("deferred"),

@@ -72,4 +72,4 @@ class Taking:
         self._commits += 1
         journal = self._ledger.journal(self._spark)
         for name in names:
-            journal.drop(self._spark, name)
+            journal.drop(name)

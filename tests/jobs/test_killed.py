@@ -20,7 +20,7 @@ ROWS = 12
 
 KILLED_AT = killed_at(
     "from udfs import delta, journal",
-    '{"journal": (journal.Journal, "write"), "target": (delta.Table, "append")}',
+    '{"journal": (journal.Journal, "finish"), "target": (delta.Table, "append")}',
 )
 
 

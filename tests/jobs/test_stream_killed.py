@@ -26,7 +26,7 @@ ROUNDS = int(os.environ.get("GRISTMILL_FAULT_ROUNDS", "0"))
 KILLED_AT = killed_at(
     "from jobs import stream_target; from udfs import journal, taking",
     """{
-        "journal": (journal.Journal, "write"),
+        "journal": (journal.Journal, "finish"),
         "target": (stream_target.StreamTarget, "_add"),
         "micro_batch": (stream_target.StreamTarget, "write"),
         "ledger": (taking.Taking, "_take"),

@@ -1,11 +1,18 @@
 """The ledger: what it keeps, what it takes in, what it refuses."""
 
+from contextlib import ExitStack, suppress
+
+import pyarrow as pa
 import pytest
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_type
 
-from chains.errors import TableError
+from chains.errors import JobError, TableError
+from udfs.columns import ledger_type
 from udfs.delta import Table
 from udfs.ledger import Ledger, newest
+from udfs.storage import Folder
+from udfs.task_journal import TaskJournal
 
 pytestmark = pytest.mark.spark
 
@@ -33,35 +40,64 @@ def answers(spark, *rows):
     return frame.withColumn("flags", F.array().cast("array<string>"))
 
 
+def journalled(ledger, spark, name, rows, attempt=0):
+    """Write rows into a journal, as a task does."""
+    schema = pa.schema(to_arrow_type(ledger_type(), timezone="UTC"))
+    folder = Folder(ledger.journal(spark).path_of(name))
+    journal = TaskJournal(folder, schema, task=0, attempt=attempt)
+    journal.add([row.asDict(recursive=True) for row in rows.collect()])
+
+
 ROWS = [("a", "A", None, None), ("b", None, "refused", False), ("c", None, "timeout", True)]
 
 
 def test_answers_and_lasting_errors_are_kept_passing_errors_are_not(spark, ledger):
-    ledger.journal(spark).write("n", answers(spark, *ROWS))
+    journalled(ledger, spark, "n", answers(spark, *ROWS))
     ledger.take(spark, "n")
     found = ledger.table.read(spark).select("fingerprint").collect()
     assert sorted(row["fingerprint"] for row in found) == ["a", "b"]
 
 
 def test_a_new_run_takes_in_what_a_dead_one_left_once(spark, ledger):
-    ledger.journal(spark).write("dead", answers(spark, *ROWS))
+    with suppress(KeyboardInterrupt), ledger.journal(spark).written("dead"):
+        journalled(ledger, spark, "dead", answers(spark, *ROWS))
+        raise KeyboardInterrupt
     for _ in range(2):
         ledger.open(spark)
     assert ledger.table.read(spark).count() == 2
 
 
-def test_an_unfinished_journal_is_left_alone(spark, ledger, tmp_path):
-    journal = ledger.journal(spark)
-    journal.write("living", answers(spark, *ROWS))
-    (tmp_path / "ledger" / "_journal" / "living" / "_SUCCESS").unlink()
+def test_a_living_run_s_journal_is_left_alone(spark, ledger):
+    with ledger.journal(spark).written("living"):
+        journalled(ledger, spark, "living", answers(spark, *ROWS))
+        ledger.open(spark)
+        assert ledger.table.read(spark).count() == 0
     ledger.open(spark)
-    assert ledger.table.read(spark).count() == 0
+    assert ledger.table.read(spark).count() == 2
 
 
-def test_vacuum_leaves_the_journal(spark, ledger, tmp_path):
-    ledger.journal(spark).write("n", answers(spark, *ROWS))
+def test_a_run_that_was_taken_for_dead_says_so(spark, ledger):
+    journal = ledger.journal(spark)
+    with ExitStack() as run:
+        run.enter_context(journal.written("slow"))
+        journalled(ledger, spark, "slow", answers(spark, *ROWS))
+        ledger.take(spark, "slow")
+        journal.told_taken("slow")
+        with pytest.raises(JobError, match="took it for dead"):
+            run.close()
+
+
+def test_of_a_retried_task_s_answers_one_counts(spark, ledger):
+    """A speculative copy of a task may have paid for the same prompt."""
+    for attempt in (1, 2):
+        journalled(ledger, spark, "n", answers(spark, *ROWS), attempt)
+    assert ledger.journalled(spark, "n").count() == 3
+
+
+def test_vacuum_leaves_the_journal(spark, ledger):
+    journalled(ledger, spark, "n", answers(spark, *ROWS))
     spark.sql(f"VACUUM {ledger.table.relation} RETAIN 200 HOURS")
-    assert (tmp_path / "ledger" / "_journal" / "n" / "_SUCCESS").exists()
+    assert ledger.journal(spark).read("n").count() == 3
 
 
 def test_of_several_answers_the_newest_success_counts(spark):

@@ -1,0 +1,79 @@
+"""The misses of a pass on an executor: asked, and kept in the journal answer by answer."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from chains.answering import answer
+from chains.base import Chain
+from chains.completion import Question
+from chains.models.base import Model
+from udfs.arrow import Pinned, completion_row, windows
+from udfs.progress import Progress
+from udfs.task_journal import Row, TaskJournal
+
+COUNTED = "name string, number long"
+
+
+@dataclass(frozen=True)
+class Paying:
+    """Asks for the rows of a task; `folder` is the pass's journal, `kind` a struct of its columns.
+
+    An attempt that follows another asks for nothing that the other had journalled.
+    """
+
+    pinned: Pinned
+    folder: str
+    kind: pa.StructType
+    run_id: str
+    progress: Progress | None
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Take batches of `variables` and `paid_by`; give what was COUNTED.
+
+        Counted are errors by code, and `completed`, `input_tokens` and `output_tokens`.
+        """
+        chain, model = self.pinned.load()
+        counted: Counter[str] = Counter()
+        with TaskJournal.of_this_task(self.folder, pa.schema(self.kind)) as journal:
+            found = journal.found()
+            counted.update(_counted(found.values()))
+            for rows in windows(it.to_struct_array() for it in batches):
+                for answered in self._answered(rows, found, chain, model):
+                    journal.add(answered)
+                    counted.update(_counted(answered))
+                    if self.progress is not None:
+                        self.progress.add(len(answered))
+        yield pa.RecordBatch.from_pydict(
+            {
+                "name": pa.array(counted, pa.string()),
+                "number": pa.array(counted.values(), pa.int64()),
+            }
+        )
+
+    def _answered(
+        self, rows: list[dict[str, Any]], found: Collection[str], chain: Chain, model: Model
+    ) -> Iterator[list[Row]]:
+        asked = [(chain.ask(row["variables"], model), row["paid_by"]) for row in rows]
+        new = [
+            (it, payer)
+            for it, payer in asked
+            if isinstance(it, Question) and it.fingerprint not in found
+        ]
+        for completions in answer(chain, [it for it, _ in new], model):
+            yield [
+                completion_row(done, self.run_id) | {"paid_by": new[i][1]}
+                for i, done in completions
+            ]
+
+
+def _counted(rows: Iterable[Row]) -> Counter[str]:
+    counted: Counter[str] = Counter()
+    for row in rows:
+        counted["completed" if row["error"] is None else row["error"]["code"]] += 1
+        for tokens in ("input_tokens", "output_tokens"):
+            counted[tokens] += row[tokens] or 0
+    return counted

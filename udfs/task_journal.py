@@ -1,0 +1,116 @@
+"""A task's end of a journal: every answer is in a file before the task asks for more."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from pyspark import TaskContext
+
+from udfs.storage import Folder
+
+ROWS_A_FILE = 512
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A journal file's name: the task and its attempt, the first and the last row it holds."""
+
+    task: int
+    attempt: int
+    first: int
+    last: int
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return f"{self.task:05d}.{self.attempt:08d}.{self.first:08d}-{self.last:08d}.parquet"
+
+    @classmethod
+    def of(cls, name: str) -> "Span | None":
+        """Read a file's name; None where it is none of a journal's."""
+        stem, _, kind = name.rpartition(".")
+        parts = stem.replace("-", ".").split(".")
+        numbers = [int(it) for it in parts if it.isdigit()]
+        return cls(*numbers) if kind == "parquet" and len(numbers) == len(parts) == 4 else None
+
+    def holds(self, other: "Span") -> bool:
+        """Whether the other file's rows are in this one too."""
+        same = (self.task, self.attempt) == (other.task, other.attempt)
+        return same and self.first <= other.first and other.last <= self.last and self != other
+
+
+def spans(names: Iterable[str]) -> list[Span]:
+    """Return the files of a journal that hold all its rows, each row once.
+
+    A file whose rows went into a larger one is left out: a kill came before it was deleted.
+    """
+    ordered = sorted(
+        (span for name in names if (span := Span.of(name))),
+        key=lambda it: (it.task, it.attempt, it.first, -it.last),
+    )
+    kept: list[Span] = []
+    for span in ordered:
+        if not kept or not kept[-1].holds(span):
+            kept.append(span)
+    return kept
+
+
+class TaskJournal:
+    """Where one attempt of a task keeps its answers; `TaskJournal.of_this_task` opens it.
+
+    Rows come in groups, and each group is a file at once. Small files do not pile up: they are
+    written again as one when they have ROWS_A_FILE rows, and at the end.
+    """
+
+    def __init__(self, folder: Folder, schema: pa.Schema, task: int, attempt: int) -> None:
+        self._folder, self._schema = folder, schema
+        self._task, self._attempt = task, attempt
+        self._small: list[tuple[Span, pa.Table]] = []
+        self._rows = 0
+
+    @classmethod
+    @contextmanager
+    def of_this_task(cls, folder: str, schema: pa.Schema) -> Iterator["TaskJournal"]:
+        """Give the journal of the Spark task that runs in this process."""
+        context = TaskContext.get()
+        assert context is not None
+        journal = cls(Folder(folder), schema, context.partitionId(), context.taskAttemptId())
+        yield journal
+        journal.close()
+
+    def found(self, all_tasks: bool = False) -> dict[str, Row]:
+        """Return what an earlier attempt left, by fingerprint: answers, and errors that last."""
+        left = [it for it in spans(self._folder.names()) if all_tasks or it.task == self._task]
+        rows = (row for span in left for row in self._folder.read(span.name).to_pylist())
+        return {
+            row["fingerprint"]: row
+            for row in rows
+            if row["error"] is None or not row["error"]["retryable"]
+        }
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Keep some rows; when this returns, they are safe."""
+        if not rows:
+            return
+        self._write(pa.Table.from_pylist(list(rows), self._schema), self._rows)
+        self._rows += len(rows)
+        if sum(len(table) for _, table in self._small) >= ROWS_A_FILE:
+            self.close()
+
+    def close(self) -> None:
+        """Write small files again as one."""
+        small, self._small = self._small, []
+        if len(small) > 1:
+            self._write(pa.concat_tables([table for _, table in small]), small[0][0].first)
+            self._small.clear()
+            for span, _ in small:
+                self._folder.delete(span.name)
+
+    def _write(self, table: pa.Table, first: int) -> None:
+        span = Span(self._task, self._attempt, first, first + len(table) - 1)
+        self._folder.write(span.name, table)
+        self._small.append((span, table))
