@@ -6,12 +6,8 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -21,15 +17,22 @@ from tenacity import (
 
 from chains.errors import (
     CompletionError,
+    ConnectionBroken,
     CredentialRejected,
     ModelCrashed,
     RateLimited,
+    ServerError,
     SettingsError,
+    TimedOut,
     TransientError,
 )
 from chains.models.base import Answer, Message, ModelRef, Outcome, Request
+from chains.models.endpoint_settings import EndpointSettings, is_loopback
+from chains.models.latency import pace_of
+from chains.models.limiter import AdaptiveLimit, FixedLimit, Limit, Signal
 from chains.models.loop_thread import LoopThread
-from chains.secrets import check_reference, resolve_secret
+from chains.models.slots import Slots
+from chains.secrets import resolve_secret
 from chains.text import clean_text
 
 if TYPE_CHECKING:
@@ -38,77 +41,12 @@ if TYPE_CHECKING:
 _CHARACTERS_PER_TOKEN = 4
 _TOKENS_AROUND_MESSAGE = 4
 _FIRST_BACKOFF_SECONDS = 0.5
-
-
-def _check_base_url(value: str) -> str:
-    """Refuse what is no plain URL. The value is not repeated: it may carry a password."""
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise PydanticCustomError("base_url", "expected http(s)://HOST[:PORT]/PATH")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise PydanticCustomError("base_url", "expected no user, password, query or fragment")
-    return value
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-class EndpointSettings(BaseModel):
-    """How to reach an endpoint, and how hard to try; times in seconds.
-
-    `timeout_seconds` is the total deadline of one attempt, connecting included. A server that asks
-    to wait longer than `max_retry_wait_seconds` leaves its rows to the next run. Models that reject
-    sampling parameters (OpenAI's reasoning models do) need them in `omit_parameters`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    base_url: Annotated[str, AfterValidator(_check_base_url)]
-    api_key: Annotated[str, AfterValidator(check_reference)] | None = None
-    timeout_seconds: float = Field(120.0, gt=0, allow_inf_nan=False)
-    attempts: int = Field(5, ge=1)
-    concurrency: int = Field(16, ge=1)
-    max_retry_wait_seconds: float = Field(60.0, ge=0, allow_inf_nan=False)
-    context_window: int | None = Field(None, ge=1)
-    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    omit_parameters: tuple[Literal["temperature", "top_p", "seed", "stop"], ...] = ()
-
-    @model_validator(mode="after")
-    def _key_is_not_sent_in_the_clear(self) -> "EndpointSettings":
-        plain = urlsplit(self.base_url).scheme == "http"
-        if plain and self.api_key is not None and not _is_loopback(self.base_url):
-            message = "base_url: expected https, or api_key would cross the network in the clear"
-            raise PydanticCustomError("base_url", message)
-        return self
-
-
-def resolve_endpoint(
-    spec: str, name: str, model: str, settings: EndpointSettings | Mapping[str, Any]
-) -> ModelRef:
-    """Return the reference of `model` at the endpoint `name`.
-
-    The digest leaves the URL out: the same model behind another gateway is the same question.
-    Raises SettingsError naming the key that is wrong.
-    """
-    try:
-        checked = EndpointSettings.model_validate(settings)
-    except ValidationError as error:
-        lines = error.errors(include_input=False, include_url=False)
-        wrong = [": ".join([*map(str, line["loc"]), line["msg"]]) for line in lines]
-        raise SettingsError(f"endpoint {name!r}: {'; '.join(wrong)}") from None
-    return ModelRef(
-        spec=spec,
-        kind="endpoint",
-        name=f"{name}/{model}",
-        location=model,
-        digest=f"endpoint:{name}/{model}",
-        options=tuple(sorted(checked.model_dump().items())),
-    )
+_SIGNALS: dict[type[CompletionError], Signal] = {
+    RateLimited: "refused",
+    ServerError: "failed",
+    TimedOut: "failed",
+    ConnectionBroken: "failed",
+}
 
 
 class EndpointModel:
@@ -128,6 +66,8 @@ class EndpointModel:
         self._api_key: str | None = None
         self._rejected: str | None = None
         self._not_before = 0.0
+        self._adapts = self._settings.concurrency == "auto"
+        self._limit = _limit_of(self._settings)
         self._backoff = wait_random_exponential(
             multiplier=_FIRST_BACKOFF_SECONDS, max=self._settings.max_retry_wait_seconds
         )
@@ -165,7 +105,9 @@ class EndpointModel:
                     self._disconnect()
                     self._api_key, self._rejected = api_key, None
             if self._connection is None:
-                self._connection = LoopThread(partial(_open_client, self._settings, self._api_key))
+                self._connection = LoopThread(
+                    partial(_open_client, self._settings, self._api_key, self._limit)
+                )
             return self._connection
 
     def _disconnect(self) -> None:
@@ -201,10 +143,26 @@ class EndpointModel:
             if self._rejected is not None:
                 raise CredentialRejected(f"not asked, after: {self._rejected}")
             try:
-                return await client.ask(body)
+                return await self._send(client, body)
             except CredentialRejected as error:
                 self._rejected = str(error)
                 raise
+
+    async def _send(self, client: "ChatClient", body: Mapping[str, Any]) -> Answer:
+        """Ask, and tell the limit how it went."""
+        sent = self._limit.send()
+        signal: Signal = "nothing"
+        pace = None
+        try:
+            answer = await client.ask(body)
+            signal, usage = "answered", answer.usage
+            pace = pace_of(answer.latency_ms / 1000, usage.input_tokens, usage.output_tokens)
+            return answer
+        except CompletionError as error:
+            signal = _SIGNALS.get(type(error), "nothing")
+            raise
+        finally:
+            self._limit.end(sent, signal, pace)
 
     async def _cool_down(self) -> None:
         while (left := self._not_before - time.monotonic()) > 0:
@@ -213,10 +171,13 @@ class EndpointModel:
             await asyncio.sleep(left)
 
     def _wait(self, state: RetryCallState) -> float:
-        """Return the seconds until the row's next attempt; a 429 makes them everybody's."""
+        """Return the seconds until the row's next attempt; a 429 makes them everybody's.
+
+        Not so where it names no time and the limit moves: then there are fewer slots instead.
+        """
         error = state.outcome.exception() if state.outcome else None
         seconds = self._backoff(state)
-        if isinstance(error, RateLimited):
+        if isinstance(error, RateLimited) and (error.retry_after or not self._adapts):
             seconds = error.retry_after or seconds
             # Nothing awaits between the answer and this line: no waiting row slips through.
             self._not_before = max(self._not_before, time.monotonic() + seconds)
@@ -258,13 +219,20 @@ def _resolve_api_key(reference: str | None) -> str | None:
     return api_key
 
 
-def _open_client(settings: EndpointSettings, api_key: str | None) -> "ChatClient":
+def _limit_of(settings: EndpointSettings) -> Limit:
+    if settings.concurrency == "auto":
+        return AdaptiveLimit(settings.max_concurrency)
+    return FixedLimit(settings.concurrency)
+
+
+def _open_client(settings: EndpointSettings, api_key: str | None, limit: Limit) -> "ChatClient":
     from chains.models.openai_client import ChatClient
 
     return ChatClient(
         settings.base_url,
         api_key,
         timeout_seconds=settings.timeout_seconds,
-        concurrency=settings.concurrency,
-        use_proxy=not _is_loopback(settings.base_url),
+        slots=Slots(limit),
+        connections=settings.most_in_flight,
+        use_proxy=not is_loopback(settings.base_url),
     )

@@ -41,14 +41,16 @@ class FakeSettings:
     """How the endpoint behaves; times in seconds.
 
     `latency` is the time to an answer, or its median where `latency_sigma` (log-normal) is given.
-    Above `max_concurrent` requests in flight the next ones get 429 with `retry_after`. With an
-    `api_key`, requests without it get 401.
+    Above `max_concurrent` requests in flight the next ones get 429 with `retry_after` (without, if
+    None). `moves` changes that number: pairs of seconds since the first request and the new number.
+    With an `api_key`, requests without it get 401.
     """
 
     latency: float = 0.0
     latency_sigma: float = 0.0
     max_concurrent: int | None = None
-    retry_after: str = "1"
+    moves: tuple[tuple[float, int], ...] = ()
+    retry_after: str | None = "1"
     api_key: str | None = None
     faults: Mapping[int | str, Fault | str] = field(default_factory=dict)
 
@@ -137,6 +139,7 @@ class FakeServer:
         self._ledger = ledger
         self._plan = FaultPlan(settings.faults)
         self._sequence = 0
+        self._begin = 0.0
         self._open: set[asyncio.Task[None]] = set()
         self.connections = 0
         self.in_flight = 0
@@ -215,10 +218,18 @@ class FakeServer:
         settings = self._settings
         if settings.api_key is not None and authorization != f"Bearer {settings.api_key}":
             return {"status": 401}
-        if settings.max_concurrent is not None and self.in_flight >= settings.max_concurrent:
+        most = self._max_concurrent()
+        if most is not None and self.in_flight >= most:
             self.refused += 1
-            return {"status": 429, "retry_after": settings.retry_after}
+            wait = settings.retry_after
+            return {"status": 429} if wait is None else {"status": 429, "retry_after": wait}
         return {}
+
+    def _max_concurrent(self) -> int | None:
+        self._begin = self._begin or time.monotonic()
+        passed = time.monotonic() - self._begin
+        moved = [most for since, most in self._settings.moves if passed >= since]
+        return moved[-1] if moved else self._settings.max_concurrent
 
     def _latency(self, sequence: int) -> float:
         settings = self._settings
@@ -333,6 +344,12 @@ class FakeEndpoint:
         return self._server.stats()
 
 
+def _parse_moves(text: str) -> tuple[tuple[float, int], ...]:
+    """Read `SECONDS:NUMBER,...`."""
+    pairs = (pair.split(":") for pair in text.split(","))
+    return tuple((float(since), int(most)) for since, most in pairs)
+
+
 async def _serve_until_sigterm(server: FakeServer, port: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -348,7 +365,8 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.0)
     parser.add_argument("--latency-sigma", type=float, default=0.0)
     parser.add_argument("--max-concurrent", type=int)
-    parser.add_argument("--retry-after", default="1")
+    parser.add_argument("--moves", type=_parse_moves, default=())
+    parser.add_argument("--retry-after", default="1", type=lambda text: text or None)
     parser.add_argument("--api-key")
     parser.add_argument("--faults", type=parse_faults, default={})
     given = vars(parser.parse_args())

@@ -30,13 +30,14 @@ from chains.errors import (
     TimedOut,
 )
 from chains.models.base import Answer, Usage
+from chains.models.slots import Slots
 from chains.text import clean_text
 
 
 class ChatClient:
     """An open client of one endpoint. Retries nothing, follows no redirect, has one deadline.
 
-    Hold one of `slots` while asking: there are as many as connections.
+    Hold one of `slots` while asking: there are at most as many as connections.
     """
 
     def __init__(
@@ -45,16 +46,17 @@ class ChatClient:
         api_key: str | None,
         *,
         timeout_seconds: float,
-        concurrency: int,
+        slots: Slots,
+        connections: int,
         use_proxy: bool,
     ) -> None:
         """`use_proxy`: obey the environment's proxies; they cannot reach a loopback server."""
-        self.slots = asyncio.Semaphore(concurrency)
+        self.slots = slots
         self._timeout_seconds = timeout_seconds
         # Without a key no header is sent. The SDK is never left to look for a key itself: it would
         # hand OPENAI_API_KEY, the user's own, to a server that it was not meant for.
         self._headers = {"Authorization": openai.Omit() if api_key is None else f"Bearer {api_key}"}
-        limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+        limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
         self._client = openai.AsyncOpenAI(
             base_url=base_url,
             api_key="sent with each request",

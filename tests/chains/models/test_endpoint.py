@@ -31,7 +31,8 @@ from chains.errors import (
     TimedOut,
 )
 from chains.models.base import Answer, Parameters, Request, Usage
-from chains.models.endpoint import EndpointModel, resolve_endpoint
+from chains.models.endpoint import EndpointModel
+from chains.models.endpoint_settings import resolve_endpoint
 from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
 
 KEY = "sk-canary-1f9a77"
@@ -443,6 +444,20 @@ def test_no_more_requests_are_in_flight_than_allowed(serve, model_at):
     model = model_at(endpoint, concurrency=5, attempts=1, timeout_seconds=0.5)
     assert kinds(model.complete(requests(12))) == [TimedOut] * 5 + [Answer] * 7
     assert endpoint.in_flight_peak == 5
+
+
+def test_by_itself_it_stays_at_what_the_endpoint_takes(serve, model_at):
+    endpoint = serve(latency=0.02, max_concurrent=12, retry_after=None)
+    model = model_at(endpoint, attempts=20)
+    assert kinds(model.complete(requests(600))) == [Answer] * 600
+    assert endpoint.in_flight_peak == 12
+    assert endpoint.stats()["refused"] < 20
+
+
+def test_by_itself_it_never_goes_above_the_bound(serve, model_at):
+    endpoint = serve(latency=0.01)
+    assert kinds(model_at(endpoint, max_concurrency=10).complete(requests(200))) == [Answer] * 200
+    assert endpoint.in_flight_peak == 10
 
 
 def test_one_connection_serves_call_after_call(serve, model_at):

@@ -5,7 +5,8 @@ import pytest
 from pydantic import ValidationError
 
 from chains.errors import SettingsError
-from chains.models.endpoint import EndpointModel, EndpointSettings, resolve_endpoint
+from chains.models.endpoint import EndpointModel
+from chains.models.endpoint_settings import EndpointSettings, resolve_endpoint
 
 KEY = "sk-canary-1f9a77"
 
@@ -26,7 +27,8 @@ def test_the_defaults():
         "api_key": None,
         "timeout_seconds": 120.0,
         "attempts": 5,
-        "concurrency": 16,
+        "concurrency": "auto",
+        "max_concurrency": 256,
         "max_retry_wait_seconds": 60.0,
         "context_window": None,
         "max_tokens_field": "max_tokens",
@@ -42,6 +44,7 @@ def test_the_defaults():
         ({"base_url": "https://h/v1", "api_key": KEY}, "api_key: expected a reference"),
         ({"base_url": "https://h/v1", "attempts": 0}, "attempts: Input should be greater"),
         ({"base_url": "https://h/v1", "timeout_seconds": "nan"}, "timeout_seconds: Input"),
+        ({"base_url": "https://h/v1", "concurrency": 0}, "concurrency: "),
         ({"base_url": "host/v1"}, r"base_url: expected http\(s\)://HOST"),
         ({"base_url": f"https://me:{KEY}@h/v1"}, "base_url: expected no user, password"),
         ({"base_url": f"https://h/v1?api-key={KEY}"}, "base_url: expected no user, password"),
