@@ -27,6 +27,7 @@ from chains.errors import (
     TransientError,
 )
 from chains.models.base import Answer, Message, ModelRef, Outcome, Request
+from chains.models.circuit import Circuit
 from chains.models.endpoint_settings import EndpointSettings, is_loopback
 from chains.models.latency import pace_of
 from chains.models.limiter import AdaptiveLimit, FixedLimit, Limit, Signal
@@ -68,6 +69,9 @@ class EndpointModel:
         self._not_before = 0.0
         self._adapts = self._settings.concurrency == "auto"
         self._limit = _limit_of(self._settings)
+        self._circuit = Circuit(
+            self._settings.circuit_failures, self._settings.max_retry_wait_seconds
+        )
         self._backoff = wait_random_exponential(
             multiplier=_FIRST_BACKOFF_SECONDS, max=self._settings.max_retry_wait_seconds
         )
@@ -139,7 +143,7 @@ class EndpointModel:
         slot, another row's answer may change both.
         """
         async with client.slots:
-            await self._cool_down()
+            await self._may_send()
             if self._rejected is not None:
                 raise CredentialRejected(f"not asked, after: {self._rejected}")
             try:
@@ -149,8 +153,8 @@ class EndpointModel:
                 raise
 
     async def _send(self, client: "ChatClient", body: Mapping[str, Any]) -> Answer:
-        """Ask, and tell the limit how it went."""
-        sent = self._limit.send()
+        """Ask, and tell limit and circuit how it went."""
+        sent, probe = self._limit.send(), self._circuit.send()
         signal: Signal = "nothing"
         pace = None
         try:
@@ -159,26 +163,32 @@ class EndpointModel:
             pace = pace_of(answer.latency_ms / 1000, usage.input_tokens, usage.output_tokens)
             return answer
         except CompletionError as error:
-            signal = _SIGNALS.get(type(error), "nothing")
+            signal = _SIGNALS.get(type(error), "rejected")
             raise
         finally:
             self._limit.end(sent, signal, pace)
+            self._circuit.end(signal, probe)
 
-    async def _cool_down(self) -> None:
-        while (left := self._not_before - time.monotonic()) > 0:
-            if left > self._settings.max_retry_wait_seconds:
-                raise RateLimited("not asked: the endpoint is cooling down", retry_after=left)
+    async def _may_send(self) -> None:
+        """Wait out cool-down and open circuit; another row's answer may begin either meanwhile."""
+        while (left := max(self._cool_down(), self._circuit.wait())) > 0:
             await asyncio.sleep(left)
 
-    def _wait(self, state: RetryCallState) -> float:
-        """Return the seconds until the row's next attempt; a 429 makes them everybody's.
+    def _cool_down(self) -> float:
+        left = self._not_before - time.monotonic()
+        if left > self._settings.max_retry_wait_seconds:
+            raise RateLimited("not asked: the endpoint is cooling down", retry_after=left)
+        return left
 
-        Not so where it names no time and the limit moves: then there are fewer slots instead.
+    def _wait(self, state: RetryCallState) -> float:
+        """Return the seconds until the row's next attempt.
+
+        What the server says is everybody's; a 429 that says nothing too, unless slots adapt to it.
         """
         error = state.outcome.exception() if state.outcome else None
-        seconds = self._backoff(state)
-        if isinstance(error, RateLimited) and (error.retry_after or not self._adapts):
-            seconds = error.retry_after or seconds
+        said = error.retry_after if isinstance(error, TransientError) else None
+        seconds = said or self._backoff(state)
+        if said or (isinstance(error, RateLimited) and not self._adapts):
             # Nothing awaits between the answer and this line: no waiting row slips through.
             self._not_before = max(self._not_before, time.monotonic() + seconds)
         return seconds
@@ -203,6 +213,8 @@ class EndpointModel:
         }
         if parameters.stop:
             body["stop"] = list(parameters.stop)
+        if self._settings.stream:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
         if schema is not None:
             json_schema = {"name": "answer", "strict": True, "schema": dict(schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": json_schema}

@@ -44,7 +44,8 @@ class EndpointSettings(BaseModel):
     """How to reach an endpoint, and how hard to try; times in seconds.
 
     `timeout_seconds` is the total deadline of one attempt, connecting included. A server that asks
-    to wait longer than `max_retry_wait_seconds` leaves its rows to the next run. Models that reject
+    to wait longer than `max_retry_wait_seconds` leaves its rows to the next run, and so does one
+    that has failed `circuit_failures` times in a row and then for so long. Models that reject
     sampling parameters (OpenAI's reasoning models do) need them in `omit_parameters`. With
     `concurrency: auto` up to `max_concurrency` requests are in flight, as many as the server takes.
     """
@@ -57,7 +58,9 @@ class EndpointSettings(BaseModel):
     attempts: int = Field(5, ge=1)
     concurrency: Literal["auto"] | PositiveInt = "auto"
     max_concurrency: int = Field(256, ge=1)
+    circuit_failures: int = Field(10, ge=1)
     max_retry_wait_seconds: float = Field(60.0, ge=0, allow_inf_nan=False)
+    stream: bool = False
     context_window: int | None = Field(None, ge=1)
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     omit_parameters: tuple[Literal["temperature", "top_p", "seed", "stop"], ...] = ()

@@ -14,7 +14,7 @@ RECOVERY = 0.05
 FASTEST_PROBE = 0.5
 ANSWERS_BETWEEN_PROBES, TRIPS_BETWEEN_PROBES = 160, 3
 
-Signal = Literal["answered", "refused", "failed", "nothing"]
+Signal = Literal["answered", "refused", "rejected", "failed", "nothing"]
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,10 @@ class Limit(Protocol):
         ...
 
     def end(self, sent: Sent, signal: Signal, pace: float | None = None) -> None:
-        """Count its end: `refused` is a 429, `failed` a 5xx, a deadline or a broken connection.
+        """Count its end; `pace` is an answer's latency, see chains/models/latency.py.
 
-        `pace` is an answer's latency, see chains/models/latency.py.
+        `refused` is a 429, `failed` a 5xx, a deadline or a broken connection, `rejected` any other
+        response, `nothing` a call that was cancelled.
         """
         ...
 

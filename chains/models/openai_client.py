@@ -5,11 +5,9 @@ Imported only where a request is about to be sent: the SDK takes a second to loa
 
 import asyncio
 import json
-import math
 import re
 import time
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,8 +26,11 @@ from chains.errors import (
     Refused,
     ServerError,
     TimedOut,
+    TransientError,
 )
 from chains.models.base import Answer, Usage
+from chains.models.retry_after import retry_after_seconds
+from chains.models.server_sent_events import read_stream
 from chains.models.slots import Slots
 from chains.text import clean_text
 
@@ -94,7 +95,8 @@ class ChatClient:
         except (TimeoutError, openai.OpenAIError) as error:
             failure = translate(error)
         else:
-            return read_answer(response.content, (time.perf_counter() - started) * 1000)
+            latency_ms = (time.perf_counter() - started) * 1000
+            return read_answer(response.content, latency_ms, _is_stream(response))
         raise failure
 
 
@@ -135,8 +137,8 @@ def _of_status(error: openai.APIStatusError) -> CompletionError:
     status, body = error.status_code, error.body if isinstance(error.body, Mapping) else {}
     reason = " ".join([str(status), *_safe_words(body)])
     kind = _OF_STATUS.get(status, ServerError)
-    if kind is RateLimited:
-        return RateLimited(reason, retry_after=retry_after_seconds(error.response.headers))
+    if issubclass(kind, TransientError):
+        return kind(reason, retry_after=retry_after_seconds(error.response.headers))
     if kind is InvalidRequest:
         said = " ".join(str(body.get(name)) for name in (*_SAID_IN, "message"))
         kind = next((of for pattern, of in _OF_REASON if pattern.search(said)), kind)
@@ -149,39 +151,18 @@ def _safe_words(body: Mapping[str, Any]) -> list[str]:
     return [v for v in values if isinstance(v, str) and re.fullmatch(r"[A-Za-z_]{1,64}", v)]
 
 
-def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """Return how long the server asks to wait; None where it says nothing usable.
-
-    Understood: milliseconds (`retry-after-ms`), seconds, an HTTP date (against the server's own
-    clock where it sends one). Not usable: zero, negative, NaN, infinite, a date gone by, garbage.
-    """
-    said = headers.get("retry-after", "")
-    readings = (
-        (headers.get("retry-after-ms", ""), lambda text: float(text) / 1000),
-        (said, float),
-        (said, lambda text: _timestamp(text) - _timestamp(headers["date"])),
-        (said, lambda text: _timestamp(text) - time.time()),
-    )
-    for text, read in readings:
-        try:
-            seconds = read(text)
-        except (ValueError, KeyError, OverflowError):
-            continue
-        return seconds if math.isfinite(seconds) and seconds > 0 else None
-    return None
+def _is_stream(response: httpx2.Response) -> bool:
+    """Go by what came, not by what was asked for: servers stream unasked, or do not when asked."""
+    return str(response.headers.get("content-type", "")).startswith("text/event-stream")
 
 
-def _timestamp(http_date: str) -> float:
-    return parsedate_to_datetime(http_date).timestamp()
-
-
-def read_answer(body: bytes, latency_ms: float) -> Answer:
+def read_answer(body: bytes, latency_ms: float, streamed: bool = False) -> Answer:
     """Return the answer in a response of status 200.
 
     Raises Refused where the model declined, ServerError where the body is not a whole completion:
-    a sign-in page, an error in disguise, no choices.
+    a sign-in page, an error in disguise, no choices, a stream without its end.
     """
-    found = _read(body)
+    found = _read(body, streamed)
     if found is None:
         raise ServerError("status 200 without a completion")
     refusal, text, finish_reason, usage = found
@@ -192,13 +173,13 @@ def read_answer(body: bytes, latency_ms: float) -> Answer:
     return Answer(cleaned, finish_reason, usage, latency_ms, flags)
 
 
-def _read(body: bytes) -> tuple[str | None, str, str | None, Usage] | None:
+def _read(body: bytes, streamed: bool) -> tuple[str | None, str, str | None, Usage] | None:
     """Return refusal, text, finish reason and usage; None and no error, which would hold the body.
 
     Written for bodies of any shape: what is looked for and not there ends in None.
     """
     try:
-        completion = json.loads(body)
+        completion = read_stream(body) if streamed else json.loads(body)
         choice = completion["choices"][0]
         message, finish_reason = choice["message"], choice.get("finish_reason")
         refusal = message.get("refusal")
