@@ -103,7 +103,7 @@ class Settings(JobSettings):
     source: SourceSettings
 
 
-_Settings = TypeVar("_Settings", bound=JobSettings)
+_Settings = TypeVar("_Settings", bound=Section)
 
 
 def load_settings(path: Path, assignments: Sequence[str] = ()) -> Settings:

@@ -28,6 +28,7 @@ from chains.errors import (
 )
 from chains.models.base import Answer, Message, ModelRef, Outcome, Request
 from chains.models.circuit import Circuit
+from chains.models.endpoint_kinds import chat_path, credential_headers
 from chains.models.endpoint_settings import EndpointSettings, is_loopback
 from chains.models.latency import pace_of
 from chains.models.limiter import AdaptiveLimit, FixedLimit, Limit, Signal
@@ -61,6 +62,7 @@ class EndpointModel:
         self.ref = ref
         self._model = ref.location
         self._settings = EndpointSettings(**dict(ref.options))
+        self._path = chat_path(ref.location, self._settings.api_version)
         self.context_window = self._settings.context_window
         self._lock = threading.Lock()
         self._connection: LoopThread[ChatClient] | None = None
@@ -104,13 +106,13 @@ class EndpointModel:
     def _connect(self) -> "LoopThread[ChatClient]":
         with self._lock:
             if self._connection is None or self._rejected is not None:
-                api_key = _resolve_api_key(self._settings.api_key)
+                api_key = resolve_credential(self._settings.credential)
                 if api_key != self._api_key:
                     self._disconnect()
                     self._api_key, self._rejected = api_key, None
             if self._connection is None:
                 self._connection = LoopThread(
-                    partial(_open_client, self._settings, self._api_key, self._limit)
+                    partial(open_client, self._settings, self._api_key, self._limit)
                 )
             return self._connection
 
@@ -158,7 +160,7 @@ class EndpointModel:
         signal: Signal = "nothing"
         pace = None
         try:
-            answer = await client.ask(body)
+            answer = await client.ask(self._path, body)
             signal, usage = "answered", answer.usage
             pace = pace_of(answer.latency_ms / 1000, usage.input_tokens, usage.output_tokens)
             return answer
@@ -221,8 +223,11 @@ class EndpointModel:
         return {key: body[key] for key in body if key not in self._settings.omit_parameters}
 
 
-def _resolve_api_key(reference: str | None) -> str | None:
-    """Return the key. Raises SettingsError where it cannot stand in a header, without its value."""
+def resolve_credential(reference: str | None) -> str | None:
+    """Return the key or token.
+
+    Raises SettingsError where it cannot stand in a header, without its value.
+    """
     if reference is None:
         return None
     api_key = resolve_secret(reference)
@@ -237,12 +242,14 @@ def _limit_of(settings: EndpointSettings) -> Limit:
     return FixedLimit(settings.concurrency)
 
 
-def _open_client(settings: EndpointSettings, api_key: str | None, limit: Limit) -> "ChatClient":
+def open_client(settings: EndpointSettings, secret: str | None, limit: Limit) -> "ChatClient":
+    """Open a client; call it in the event loop that will use it."""
     from chains.models.openai_client import ChatClient
 
+    key, token = (None, secret) if settings.token else (secret, None)
     return ChatClient(
         settings.base_url,
-        api_key,
+        credential_headers(settings.kind, key, token),
         timeout_seconds=settings.timeout_seconds,
         slots=Slots(limit),
         connections=settings.most_in_flight,

@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from chains.errors import SettingsError
 from chains.models.base import ModelRef
+from chains.models.endpoint_kinds import KINDS, KindName
 from chains.secrets import check_reference
 
 
@@ -48,12 +49,16 @@ class EndpointSettings(BaseModel):
     that has failed `circuit_failures` times in a row and then for so long. Models that reject
     sampling parameters (OpenAI's reasoning models do) need them in `omit_parameters`. With
     `concurrency: auto` up to `max_concurrency` requests are in flight, as many as the server takes.
+    A `token` (of Entra, say) goes as a bearer, an `api_key` in the header of the kind.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
+    kind: KindName = "compatible"
     base_url: Annotated[str, AfterValidator(_check_base_url)]
     api_key: Annotated[str, AfterValidator(check_reference)] | None = None
+    token: Annotated[str, AfterValidator(check_reference)] | None = None
+    api_version: str | None = Field(None, pattern=r"^[A-Za-z0-9.-]+$")
     timeout_seconds: float = Field(120.0, gt=0, allow_inf_nan=False)
     attempts: int = Field(5, ge=1)
     concurrency: Literal["auto"] | PositiveInt = "auto"
@@ -70,11 +75,40 @@ class EndpointSettings(BaseModel):
         """The most requests that may ever be in flight."""
         return self.max_concurrency if self.concurrency == "auto" else self.concurrency
 
+    @property
+    def credential(self) -> str | None:
+        """The reference of the key or the token."""
+        return self.token or self.api_key
+
+    @model_validator(mode="before")
+    @classmethod
+    def _base_url_of_the_kind(cls, given: Any) -> Any:
+        known = KINDS.get(given.get("kind", "")) if isinstance(given, Mapping) else None
+        return (
+            given if known is None or not known.base_url else {"base_url": known.base_url, **given}
+        )
+
+    @model_validator(mode="after")
+    def _form_of_the_kind(self) -> "EndpointSettings":
+        path = urlsplit(self.base_url).path.rstrip("/")
+        expected = KINDS[self.kind].base_paths
+        if expected and path not in expected:
+            message = f"base_url: a {self.kind} endpoint ends in {' or '.join(expected)}"
+            raise PydanticCustomError("base_url", message)
+        if self.api_version is not None and (self.kind, path) != ("azure", "/openai"):
+            message = "api_version: only with kind azure and a base_url that ends in /openai"
+            raise PydanticCustomError("api_version", message)
+        if self.api_version is None and (self.kind, path) == ("azure", "/openai"):
+            raise PydanticCustomError("api_version", "api_version: needed where /v1 is not named")
+        if self.api_key is not None and self.token is not None:
+            raise PydanticCustomError("token", "token: expected api_key or token, not both")
+        return self
+
     @model_validator(mode="after")
     def _key_is_not_sent_in_the_clear(self) -> "EndpointSettings":
         plain = urlsplit(self.base_url).scheme == "http"
-        if plain and self.api_key is not None and not is_loopback(self.base_url):
-            message = "base_url: expected https, or api_key would cross the network in the clear"
+        if plain and self.credential is not None and not is_loopback(self.base_url):
+            message = "base_url: expected https, or the key would cross the network in the clear"
             raise PydanticCustomError("base_url", message)
         return self
 

@@ -7,7 +7,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -44,19 +44,23 @@ class ChatClient:
     def __init__(
         self,
         base_url: str,
-        api_key: str | None,
+        credential: Mapping[str, str],
         *,
         timeout_seconds: float,
         slots: Slots,
         connections: int,
         use_proxy: bool,
     ) -> None:
-        """`use_proxy`: obey the environment's proxies; they cannot reach a loopback server."""
+        """Open it; nothing is sent. `credential` is the header that carries the key.
+
+        `use_proxy`: obey the environment's proxies; they cannot reach a loopback server.
+        """
         self.slots = slots
         self._timeout_seconds = timeout_seconds
         # Without a key no header is sent. The SDK is never left to look for a key itself: it would
         # hand OPENAI_API_KEY, the user's own, to a server that it was not meant for.
-        self._headers = {"Authorization": openai.Omit() if api_key is None else f"Bearer {api_key}"}
+        self._headers: dict[str, str | openai.Omit] = {"Authorization": openai.Omit()}
+        self._headers |= credential
         limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
         self._client = openai.AsyncOpenAI(
             base_url=base_url,
@@ -77,26 +81,38 @@ class ChatClient:
     ) -> None:
         await self._client.close()
 
-    async def ask(self, body: Mapping[str, Any]) -> Answer:
+    async def ask(self, path: str, body: Mapping[str, Any]) -> Answer:
         """Send one chat completion request and return its answer.
 
         Raises CompletionError only. The SDK's error is not chained: it holds the request, and with
         it the prompt and the key.
         """
         started = time.perf_counter()
+        response = await self._within_deadline(
+            self._client.post(
+                path, body=body, cast_to=httpx2.Response, options={"headers": self._headers}
+            )
+        )
+        latency_ms = (time.perf_counter() - started) * 1000
+        return read_answer(response.content, latency_ms, _is_stream(response))
+
+    async def get(self, url: str) -> Any:
+        """Return a JSON document. Raises CompletionError only."""
+        response = await self._within_deadline(
+            self._client.get(url, cast_to=httpx2.Response, options={"headers": self._headers})
+        )
+        try:
+            return response.json()
+        except ValueError:
+            page = ServerError("status 200 without JSON")
+        raise page
+
+    async def _within_deadline(self, call: Awaitable[httpx2.Response]) -> httpx2.Response:
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                response = await self._client.post(
-                    "/chat/completions",
-                    body=body,
-                    cast_to=httpx2.Response,
-                    options={"headers": self._headers},
-                )
+                return await call
         except (TimeoutError, openai.OpenAIError) as error:
             failure = translate(error)
-        else:
-            latency_ms = (time.perf_counter() - started) * 1000
-            return read_answer(response.content, latency_ms, _is_stream(response))
         raise failure
 
 

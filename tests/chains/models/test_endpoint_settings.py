@@ -23,8 +23,11 @@ def test_the_reference_names_the_question_and_not_the_way_to_it():
 
 def test_the_defaults():
     assert EndpointSettings(base_url="http://localhost:8000/v1").model_dump() == {
+        "kind": "compatible",
         "base_url": "http://localhost:8000/v1",
         "api_key": None,
+        "token": None,
+        "api_version": None,
         "timeout_seconds": 120.0,
         "attempts": 5,
         "concurrency": "auto",
@@ -50,6 +53,13 @@ def test_the_defaults():
         ({"base_url": "host/v1"}, r"base_url: expected http\(s\)://HOST"),
         ({"base_url": f"https://me:{KEY}@h/v1"}, "base_url: expected no user, password"),
         ({"base_url": f"https://h/v1?api-key={KEY}"}, "base_url: expected no user, password"),
+        ({"kind": "gemini", "base_url": "https://h/v1"}, "kind: Input should be 'compatible'"),
+        ({"kind": "azure", "base_url": "https://h/v1"}, "base_url: a azure endpoint ends in"),
+        ({"kind": "azure", "base_url": "https://h/openai"}, "api_version: needed where"),
+        ({"kind": "databricks", "base_url": "https://h"}, "base_url: a databricks endpoint"),
+        ({"base_url": "https://h/v1", "api_version": "1"}, "api_version: only with kind azure"),
+        ({"base_url": "https://h/v1", "api_key": "env:K", "token": "env:T"}, "token: expected"),
+        ({"base_url": "http://h/v1", "token": "env:K"}, "base_url: expected https"),
         ({"base_url": "http://h/v1", "api_key": "env:K"}, "base_url: expected https"),
         ({"base_url": "http://10.0.0.1/v1", "api_key": "env:K"}, "base_url: expected https"),
     ],
@@ -58,6 +68,10 @@ def test_wrong_settings_are_named_and_a_secret_is_never_repeated(settings, messa
     with pytest.raises(SettingsError, match=f"^endpoint 'azure': {message}") as caught:
         resolve_endpoint("endpoint:azure/m", "azure", "m", settings)
     assert KEY not in "".join(traceback.format_exception(caught.value))
+
+
+def test_openai_needs_no_base_url():
+    assert EndpointSettings(kind="openai").base_url == "https://api.openai.com/v1"
 
 
 @pytest.mark.parametrize("name", ["apikey", "api_key"])
