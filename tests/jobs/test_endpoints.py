@@ -63,7 +63,7 @@ def test_endpoints_are_listed_with_their_models_tasks_and_states(conf, capsys):
         ["lake", "asleep", None, "not ready"],
         ["lake", "fake", "llm/v1/chat", "ready, external: openai/gpt"],
         ["azure", "fake", None, "ready"],
-        ["nokey", None, None, "credential rejected: 401 authentication_error"],
+        ["nokey", None, None, "credential rejected: 401 authentication_error invalid_api_key"],
         [
             "unset",
             None,
