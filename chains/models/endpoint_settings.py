@@ -93,7 +93,7 @@ class EndpointSettings(BaseModel):
         path = urlsplit(self.base_url).path.rstrip("/")
         expected = KINDS[self.kind].base_paths
         if expected and path not in expected:
-            message = f"base_url: a {self.kind} endpoint ends in {' or '.join(expected)}"
+            message = f"base_url: kind {self.kind} expects the path {' or '.join(expected)}"
             raise PydanticCustomError("base_url", message)
         if self.api_version is not None and (self.kind, path) != ("azure", "/openai"):
             message = "api_version: only with kind azure and a base_url that ends in /openai"
