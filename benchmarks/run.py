@@ -23,6 +23,7 @@ WORKLOADS = (
     "memory",
     "session",
     "streams",
+    "endpoint",
 )
 THREADS = "torch: 1 thread a worker process, 2 workers (OMP_NUM_THREADS), unless told otherwise."
 

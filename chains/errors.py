@@ -25,7 +25,8 @@ GristmillError
     │   ├── TimedOut
     │   └── ConnectionBroken
     └── Pending                 not asked; waits for the next run
-        └── CredentialRejected
+        ├── CredentialRejected
+        └── EndpointDown
 
 `CompletionError` and below never leave a chain as exceptions: they are values beside answers.
 Errors of programming pass through untouched.
@@ -164,21 +165,24 @@ class UnparsableAnswer(CompletionError):
 
 
 class TransientError(CompletionError):
-    """May succeed when asked again; never kept in the ledger."""
+    """May succeed when asked again; never kept in the ledger.
+
+    `retry_after` is the server's wish in seconds, None where it said nothing usable.
+    """
 
     code = "transient"
     outcome = "transient"
     retryable = True
 
-
-class RateLimited(TransientError):
-    """429; `retry_after` is the server's wish in seconds, None where it said nothing usable."""
-
-    code = "rate_limit"
-
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class RateLimited(TransientError):
+    """429: too many requests or tokens."""
+
+    code = "rate_limit"
 
 
 class ServerError(TransientError):
@@ -212,6 +216,13 @@ class CredentialRejected(Pending):
 
     code = "credential"
     hint = "renew the credential, then run the job again"
+
+
+class EndpointDown(Pending):
+    """Call after call has failed: nothing is sent but a probe now and then."""
+
+    code = "endpoint_down"
+    hint = "run the job again when the endpoint answers; `gristmill endpoints` shows its state"
 
 
 def error_codes(root: type[CompletionError] = CompletionError) -> list[str]:

@@ -10,6 +10,7 @@ from rich.logging import RichHandler
 
 from chains.errors import GristmillError, UsageError
 from jobs.cli_common import ERRORS, OUTPUT, common_lines, job_options, session, show
+from jobs.cli_endpoints import ask, endpoints
 from jobs.cli_kafka import kafka
 from jobs.cli_stream import demo_stream, replay, stream
 from jobs.settings import Settings, load_settings
@@ -53,7 +54,7 @@ def commands() -> None:
     """LLM chains over Delta tables with Spark; never pay for the same completion twice."""
 
 
-for command in (kafka, stream, replay, demo_stream):
+for command in (kafka, stream, replay, demo_stream, endpoints, ask):
     commands.add_command(command)
 
 

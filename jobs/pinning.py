@@ -61,7 +61,8 @@ def pin_chain(settings: JobSettings) -> tuple[Chain, ModelRef]:
 
 def _check_secret(model: ModelRef) -> None:
     """Raise SettingsError where the endpoint's key cannot be had; workers resolve it again."""
-    reference = dict(model.options).get("api_key")
+    options = dict(model.options)
+    reference = options.get("token") or options.get("api_key")
     if reference is not None:
         resolve_secret(reference)
 

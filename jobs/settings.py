@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from chains.base import OnLongInput
 from chains.errors import SettingsError
-from chains.models.endpoint import EndpointSettings
+from chains.models.endpoint_settings import EndpointSettings
 
 ENVIRONMENT_PREFIX = "GRISTMILL_"
 CACHE_VARIABLE = "GRISTMILL_CACHE"
@@ -103,7 +103,7 @@ class Settings(JobSettings):
     source: SourceSettings
 
 
-_Settings = TypeVar("_Settings", bound=JobSettings)
+_Settings = TypeVar("_Settings", bound=Section)
 
 
 def load_settings(path: Path, assignments: Sequence[str] = ()) -> Settings:

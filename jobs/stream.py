@@ -13,7 +13,6 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from chains.errors import (
-    CredentialRejected,
     GristmillError,
     JobError,
     Pending,
@@ -37,7 +36,7 @@ from udfs.work import Work
 LOG = logging.getLogger("gristmill")
 SECONDS_BETWEEN_LOOKS = 1
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
-_NOT_ASKED = {Pending.code, CredentialRejected.code}
+_NOT_ASKED = set(error_codes(Pending))
 _MAY_PASS = set(error_codes(TransientError))
 
 

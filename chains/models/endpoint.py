@@ -6,12 +6,8 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -21,15 +17,24 @@ from tenacity import (
 
 from chains.errors import (
     CompletionError,
+    ConnectionBroken,
     CredentialRejected,
     ModelCrashed,
     RateLimited,
+    ServerError,
     SettingsError,
+    TimedOut,
     TransientError,
 )
 from chains.models.base import Answer, Message, ModelRef, Outcome, Request
+from chains.models.circuit import Circuit
+from chains.models.endpoint_kinds import chat_path, credential_headers
+from chains.models.endpoint_settings import EndpointSettings, is_loopback
+from chains.models.latency import pace_of
+from chains.models.limiter import AdaptiveLimit, FixedLimit, Limit, Signal
 from chains.models.loop_thread import LoopThread
-from chains.secrets import check_reference, resolve_secret
+from chains.models.slots import Slots
+from chains.secrets import resolve_secret
 from chains.text import clean_text
 
 if TYPE_CHECKING:
@@ -38,77 +43,12 @@ if TYPE_CHECKING:
 _CHARACTERS_PER_TOKEN = 4
 _TOKENS_AROUND_MESSAGE = 4
 _FIRST_BACKOFF_SECONDS = 0.5
-
-
-def _check_base_url(value: str) -> str:
-    """Refuse what is no plain URL. The value is not repeated: it may carry a password."""
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise PydanticCustomError("base_url", "expected http(s)://HOST[:PORT]/PATH")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise PydanticCustomError("base_url", "expected no user, password, query or fragment")
-    return value
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-class EndpointSettings(BaseModel):
-    """How to reach an endpoint, and how hard to try; times in seconds.
-
-    `timeout_seconds` is the total deadline of one attempt, connecting included. A server that asks
-    to wait longer than `max_retry_wait_seconds` leaves its rows to the next run. Models that reject
-    sampling parameters (OpenAI's reasoning models do) need them in `omit_parameters`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    base_url: Annotated[str, AfterValidator(_check_base_url)]
-    api_key: Annotated[str, AfterValidator(check_reference)] | None = None
-    timeout_seconds: float = Field(120.0, gt=0, allow_inf_nan=False)
-    attempts: int = Field(5, ge=1)
-    concurrency: int = Field(16, ge=1)
-    max_retry_wait_seconds: float = Field(60.0, ge=0, allow_inf_nan=False)
-    context_window: int | None = Field(None, ge=1)
-    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    omit_parameters: tuple[Literal["temperature", "top_p", "seed", "stop"], ...] = ()
-
-    @model_validator(mode="after")
-    def _key_is_not_sent_in_the_clear(self) -> "EndpointSettings":
-        plain = urlsplit(self.base_url).scheme == "http"
-        if plain and self.api_key is not None and not _is_loopback(self.base_url):
-            message = "base_url: expected https, or api_key would cross the network in the clear"
-            raise PydanticCustomError("base_url", message)
-        return self
-
-
-def resolve_endpoint(
-    spec: str, name: str, model: str, settings: EndpointSettings | Mapping[str, Any]
-) -> ModelRef:
-    """Return the reference of `model` at the endpoint `name`.
-
-    The digest leaves the URL out: the same model behind another gateway is the same question.
-    Raises SettingsError naming the key that is wrong.
-    """
-    try:
-        checked = EndpointSettings.model_validate(settings)
-    except ValidationError as error:
-        lines = error.errors(include_input=False, include_url=False)
-        wrong = [": ".join([*map(str, line["loc"]), line["msg"]]) for line in lines]
-        raise SettingsError(f"endpoint {name!r}: {'; '.join(wrong)}") from None
-    return ModelRef(
-        spec=spec,
-        kind="endpoint",
-        name=f"{name}/{model}",
-        location=model,
-        digest=f"endpoint:{name}/{model}",
-        options=tuple(sorted(checked.model_dump().items())),
-    )
+_SIGNALS: dict[type[CompletionError], Signal] = {
+    RateLimited: "refused",
+    ServerError: "failed",
+    TimedOut: "failed",
+    ConnectionBroken: "failed",
+}
 
 
 class EndpointModel:
@@ -122,12 +62,18 @@ class EndpointModel:
         self.ref = ref
         self._model = ref.location
         self._settings = EndpointSettings(**dict(ref.options))
+        self._path = chat_path(ref.location, self._settings.api_version)
         self.context_window = self._settings.context_window
         self._lock = threading.Lock()
         self._connection: LoopThread[ChatClient] | None = None
         self._api_key: str | None = None
         self._rejected: str | None = None
         self._not_before = 0.0
+        self._adapts = self._settings.concurrency == "auto"
+        self._limit = _limit_of(self._settings)
+        self._circuit = Circuit(
+            self._settings.circuit_failures, self._settings.max_retry_wait_seconds
+        )
         self._backoff = wait_random_exponential(
             multiplier=_FIRST_BACKOFF_SECONDS, max=self._settings.max_retry_wait_seconds
         )
@@ -160,12 +106,14 @@ class EndpointModel:
     def _connect(self) -> "LoopThread[ChatClient]":
         with self._lock:
             if self._connection is None or self._rejected is not None:
-                api_key = _resolve_api_key(self._settings.api_key)
+                api_key = resolve_credential(self._settings.credential)
                 if api_key != self._api_key:
                     self._disconnect()
                     self._api_key, self._rejected = api_key, None
             if self._connection is None:
-                self._connection = LoopThread(partial(_open_client, self._settings, self._api_key))
+                self._connection = LoopThread(
+                    partial(open_client, self._settings, self._api_key, self._limit)
+                )
             return self._connection
 
     def _disconnect(self) -> None:
@@ -197,27 +145,52 @@ class EndpointModel:
         slot, another row's answer may change both.
         """
         async with client.slots:
-            await self._cool_down()
+            await self._may_send()
             if self._rejected is not None:
                 raise CredentialRejected(f"not asked, after: {self._rejected}")
             try:
-                return await client.ask(body)
+                return await self._send(client, body)
             except CredentialRejected as error:
                 self._rejected = str(error)
                 raise
 
-    async def _cool_down(self) -> None:
-        while (left := self._not_before - time.monotonic()) > 0:
-            if left > self._settings.max_retry_wait_seconds:
-                raise RateLimited("not asked: the endpoint is cooling down", retry_after=left)
+    async def _send(self, client: "ChatClient", body: Mapping[str, Any]) -> Answer:
+        """Ask, and tell limit and circuit how it went."""
+        sent, probe = self._limit.send(), self._circuit.send()
+        signal: Signal = "nothing"
+        pace = None
+        try:
+            answer = await client.ask(self._path, body)
+            signal, usage = "answered", answer.usage
+            pace = pace_of(answer.latency_ms / 1000, usage.input_tokens, usage.output_tokens)
+            return answer
+        except CompletionError as error:
+            signal = _SIGNALS.get(type(error), "rejected")
+            raise
+        finally:
+            self._limit.end(sent, signal, pace)
+            self._circuit.end(signal, probe)
+
+    async def _may_send(self) -> None:
+        """Wait out cool-down and open circuit; another row's answer may begin either meanwhile."""
+        while (left := max(self._cool_down(), self._circuit.wait())) > 0:
             await asyncio.sleep(left)
 
+    def _cool_down(self) -> float:
+        left = self._not_before - time.monotonic()
+        if left > self._settings.max_retry_wait_seconds:
+            raise RateLimited("not asked: the endpoint is cooling down", retry_after=left)
+        return left
+
     def _wait(self, state: RetryCallState) -> float:
-        """Return the seconds until the row's next attempt; a 429 makes them everybody's."""
+        """Return the seconds until the row's next attempt.
+
+        What the server says is everybody's; a 429 that says nothing too, unless slots adapt to it.
+        """
         error = state.outcome.exception() if state.outcome else None
-        seconds = self._backoff(state)
-        if isinstance(error, RateLimited):
-            seconds = error.retry_after or seconds
+        said = error.retry_after if isinstance(error, TransientError) else None
+        seconds = said or self._backoff(state)
+        if said or (isinstance(error, RateLimited) and not self._adapts):
             # Nothing awaits between the answer and this line: no waiting row slips through.
             self._not_before = max(self._not_before, time.monotonic() + seconds)
         return seconds
@@ -242,14 +215,19 @@ class EndpointModel:
         }
         if parameters.stop:
             body["stop"] = list(parameters.stop)
+        if self._settings.stream:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
         if schema is not None:
             json_schema = {"name": "answer", "strict": True, "schema": dict(schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": json_schema}
         return {key: body[key] for key in body if key not in self._settings.omit_parameters}
 
 
-def _resolve_api_key(reference: str | None) -> str | None:
-    """Return the key. Raises SettingsError where it cannot stand in a header, without its value."""
+def resolve_credential(reference: str | None) -> str | None:
+    """Return the key or token.
+
+    Raises SettingsError where it cannot stand in a header, without its value.
+    """
     if reference is None:
         return None
     api_key = resolve_secret(reference)
@@ -258,13 +236,22 @@ def _resolve_api_key(reference: str | None) -> str | None:
     return api_key
 
 
-def _open_client(settings: EndpointSettings, api_key: str | None) -> "ChatClient":
+def _limit_of(settings: EndpointSettings) -> Limit:
+    if settings.concurrency == "auto":
+        return AdaptiveLimit(settings.max_concurrency)
+    return FixedLimit(settings.concurrency)
+
+
+def open_client(settings: EndpointSettings, secret: str | None, limit: Limit) -> "ChatClient":
+    """Open a client; call it in the event loop that will use it."""
     from chains.models.openai_client import ChatClient
 
+    key, token = (None, secret) if settings.token else (secret, None)
     return ChatClient(
         settings.base_url,
-        api_key,
+        credential_headers(settings.kind, key, token),
         timeout_seconds=settings.timeout_seconds,
-        concurrency=settings.concurrency,
-        use_proxy=not _is_loopback(settings.base_url),
+        slots=Slots(limit),
+        connections=settings.most_in_flight,
+        use_proxy=not is_loopback(settings.base_url),
     )

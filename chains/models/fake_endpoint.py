@@ -34,6 +34,7 @@ from chains.models.fake_faults import (
     refusal,
     send_whole,
 )
+from chains.models.fake_forms import FORMS
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,20 @@ class FakeSettings:
     """How the endpoint behaves; times in seconds.
 
     `latency` is the time to an answer, or its median where `latency_sigma` (log-normal) is given.
-    Above `max_concurrent` requests in flight the next ones get 429 with `retry_after`. With an
-    `api_key`, requests without it get 401.
+    Above `max_concurrent` requests in flight the next ones get 429 with `retry_after` (without, if
+    None). `moves` changes that number: pairs of seconds since the first request and the new number.
+    `kind` says at which URL and in which header (FORMS); with an `api_key` or a `token`, requests
+    without it get 401.
     """
 
     latency: float = 0.0
     latency_sigma: float = 0.0
     max_concurrent: int | None = None
-    retry_after: str = "1"
+    moves: tuple[tuple[float, int], ...] = ()
+    retry_after: str | None = "1"
+    kind: str = "compatible"
     api_key: str | None = None
+    token: str | None = None
     faults: Mapping[int | str, Fault | str] = field(default_factory=dict)
 
 
@@ -134,9 +140,11 @@ class FakeServer:
 
     def __init__(self, settings: FakeSettings, ledger: PayLedger) -> None:
         self._settings = settings
+        self._form = FORMS[settings.kind]
         self._ledger = ledger
         self._plan = FaultPlan(settings.faults)
         self._sequence = 0
+        self._begin = 0.0
         self._open: set[asyncio.Task[None]] = set()
         self.connections = 0
         self.in_flight = 0
@@ -146,7 +154,7 @@ class FakeServer:
     async def serve(self, port: int, ready: Callable[[str], None], stop: asyncio.Event) -> None:
         """Serve until `stop`; `ready` gets the base URL. Then open connections are dropped."""
         server = await asyncio.start_server(self._connect, "127.0.0.1", port, backlog=4096)
-        ready(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
+        ready(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{self._form.base}")
         await stop.wait()
         server.close()
         for connection in self._open:
@@ -177,13 +185,26 @@ class FakeServer:
             for name, _, value in (line.partition(":") for line in head[1:])
         }
         body = await wire.reader.readexactly(int(headers.get("content-length", 0)))
-        if (method, path) == ("POST", "/v1/chat/completions"):
-            return await self._chat(wire, headers.get("authorization", ""), body)
+        rejected = self._rejected(headers)
+        if (method, path) == ("POST", self._form.ask):
+            return await self._chat(wire, headers.get("authorization", ""), rejected, body)
+        if (method, path) == ("GET", self._form.models) and not rejected:
+            return await send_whole(wire, _json(self._form.listed), {})
         page = _PAGES.get((method, path))
-        answer = _json(page(self)) if page else refusal({"status": 404}, path)
+        answer = _json(page(self)) if page else refusal(rejected or {"status": 404}, path)
         return await send_whole(wire, answer, {})
 
-    async def _chat(self, wire: Wire, authorization: str, body: bytes) -> bool:
+    def _rejected(self, headers: Mapping[str, str]) -> Fault:
+        """Return 401 unless key or token came, in the header of the kind."""
+        key, token = self._settings.api_key, self._settings.token
+        form = self._form
+        good = [(form.header, form.before_key + key)] if key else []
+        good += [("authorization", f"Bearer {token}")] if token else []
+        if not good or any(headers.get(name) == value for name, value in good):
+            return {}
+        return {"status": 401}
+
+    async def _chat(self, wire: Wire, authorization: str, rejected: Fault, body: bytes) -> bool:
         """Answer one question; whether the connection may be used again.
 
         1. Choose the answer. 2. Write the call to the ledger: from here on it is paid for, whether
@@ -196,7 +217,7 @@ class FakeServer:
             return await send_whole(wire, refusal({"status": 400}, str(error)), {})
         self._sequence += 1
         sequence = self._sequence
-        refused = self._refused(authorization)
+        refused = rejected or self._refused()
         fault = refused or self._plan.strike(sequence, question.key)
         reply, call = _answer(question, sequence, fault, authorization, received)
         self._ledger.open_call(call)
@@ -211,14 +232,20 @@ class FakeServer:
             self._ledger.close_call(sequence, whole)
         return whole
 
-    def _refused(self, authorization: str) -> Fault:
+    def _refused(self) -> Fault:
         settings = self._settings
-        if settings.api_key is not None and authorization != f"Bearer {settings.api_key}":
-            return {"status": 401}
-        if settings.max_concurrent is not None and self.in_flight >= settings.max_concurrent:
+        most = self._max_concurrent()
+        if most is not None and self.in_flight >= most:
             self.refused += 1
-            return {"status": 429, "retry_after": settings.retry_after}
+            wait = settings.retry_after
+            return {"status": 429} if wait is None else {"status": 429, "retry_after": wait}
         return {}
+
+    def _max_concurrent(self) -> int | None:
+        self._begin = self._begin or time.monotonic()
+        passed = time.monotonic() - self._begin
+        moved = [most for since, most in self._settings.moves if passed >= since]
+        return moved[-1] if moved else self._settings.max_concurrent
 
     def _latency(self, sequence: int) -> float:
         settings = self._settings
@@ -269,12 +296,7 @@ def _json(document: Mapping[str, Any]) -> Reply:
     return plain(200, "application/json", json.dumps(document).encode("ascii"))
 
 
-def _models(server: FakeServer) -> dict[str, Any]:
-    return {"object": "list", "data": [{"id": "fake", "object": "model", "owned_by": "gristmill"}]}
-
-
 _PAGES: dict[tuple[str, str], Callable[[FakeServer], dict[str, Any]]] = {
-    ("GET", "/v1/models"): _models,
     ("GET", "/stats"): FakeServer.stats,
 }
 
@@ -333,6 +355,12 @@ class FakeEndpoint:
         return self._server.stats()
 
 
+def _parse_moves(text: str) -> tuple[tuple[float, int], ...]:
+    """Read `SECONDS:NUMBER,...`."""
+    pairs = (pair.split(":") for pair in text.split(","))
+    return tuple((float(since), int(most)) for since, most in pairs)
+
+
 async def _serve_until_sigterm(server: FakeServer, port: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -348,7 +376,9 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.0)
     parser.add_argument("--latency-sigma", type=float, default=0.0)
     parser.add_argument("--max-concurrent", type=int)
-    parser.add_argument("--retry-after", default="1")
+    parser.add_argument("--moves", type=_parse_moves, default=())
+    parser.add_argument("--retry-after", default="1", type=lambda text: text or None)
+    parser.add_argument("--kind", choices=FORMS, default="compatible")
     parser.add_argument("--api-key")
     parser.add_argument("--faults", type=parse_faults, default={})
     given = vars(parser.parse_args())

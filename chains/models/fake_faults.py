@@ -1,9 +1,9 @@
 """What the fake endpoint can do wrong: named faults, and where in a run they strike.
 
 A fault is a mapping. `{"status": 429, "retry_after": "2"}` answers with that status (also `code`,
-`type`, `message`). `{"fault": NAME}` is a row of `EDITS`, where the completion says something odd,
-or of `BREAKS`, where the connection does; NAME alone is short for it. `{"times": n}` beside either:
-only the first n requests it fits.
+`type`, `message`, `headers`). `{"fault": NAME}` is a row of `EDITS`, where the completion says
+something odd, or of `BREAKS`, where the connection does; NAME alone is short for it.
+`{"times": n}` beside either: only the first n requests it fits.
 """
 
 import asyncio
@@ -108,6 +108,7 @@ def refusal(fault: Fault, quoted: str) -> Reply:
         "code": fault.get("code", code),
     }
     headers = {"retry_after": str(fault["retry_after"])} if "retry_after" in fault else {}
+    headers |= fault.get("headers", {})
     return plain(status, "application/json", json.dumps({"error": error}).encode(), **headers)
 
 

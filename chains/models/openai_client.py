@@ -5,11 +5,9 @@ Imported only where a request is about to be sent: the SDK takes a second to loa
 
 import asyncio
 import json
-import math
 import re
 import time
-from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
+from collections.abc import Awaitable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,33 +26,42 @@ from chains.errors import (
     Refused,
     ServerError,
     TimedOut,
+    TransientError,
 )
 from chains.models.base import Answer, Usage
+from chains.models.retry_after import retry_after_seconds
+from chains.models.server_sent_events import read_stream
+from chains.models.slots import Slots
 from chains.text import clean_text
 
 
 class ChatClient:
     """An open client of one endpoint. Retries nothing, follows no redirect, has one deadline.
 
-    Hold one of `slots` while asking: there are as many as connections.
+    Hold one of `slots` while asking: there are at most as many as connections.
     """
 
     def __init__(
         self,
         base_url: str,
-        api_key: str | None,
+        credential: Mapping[str, str],
         *,
         timeout_seconds: float,
-        concurrency: int,
+        slots: Slots,
+        connections: int,
         use_proxy: bool,
     ) -> None:
-        """`use_proxy`: obey the environment's proxies; they cannot reach a loopback server."""
-        self.slots = asyncio.Semaphore(concurrency)
+        """Open it; nothing is sent. `credential` is the header that carries the key.
+
+        `use_proxy`: obey the environment's proxies; they cannot reach a loopback server.
+        """
+        self.slots = slots
         self._timeout_seconds = timeout_seconds
         # Without a key no header is sent. The SDK is never left to look for a key itself: it would
         # hand OPENAI_API_KEY, the user's own, to a server that it was not meant for.
-        self._headers = {"Authorization": openai.Omit() if api_key is None else f"Bearer {api_key}"}
-        limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+        self._headers: dict[str, str | openai.Omit] = {"Authorization": openai.Omit()}
+        self._headers |= credential
+        limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
         self._client = openai.AsyncOpenAI(
             base_url=base_url,
             api_key="sent with each request",
@@ -74,25 +81,38 @@ class ChatClient:
     ) -> None:
         await self._client.close()
 
-    async def ask(self, body: Mapping[str, Any]) -> Answer:
+    async def ask(self, path: str, body: Mapping[str, Any]) -> Answer:
         """Send one chat completion request and return its answer.
 
         Raises CompletionError only. The SDK's error is not chained: it holds the request, and with
         it the prompt and the key.
         """
         started = time.perf_counter()
+        response = await self._within_deadline(
+            self._client.post(
+                path, body=body, cast_to=httpx2.Response, options={"headers": self._headers}
+            )
+        )
+        latency_ms = (time.perf_counter() - started) * 1000
+        return read_answer(response.content, latency_ms, _is_stream(response))
+
+    async def get(self, url: str) -> Any:
+        """Return a JSON document. Raises CompletionError only."""
+        response = await self._within_deadline(
+            self._client.get(url, cast_to=httpx2.Response, options={"headers": self._headers})
+        )
+        try:
+            return response.json()
+        except ValueError:
+            page = ServerError("status 200 without JSON")
+        raise page
+
+    async def _within_deadline(self, call: Awaitable[httpx2.Response]) -> httpx2.Response:
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                response = await self._client.post(
-                    "/chat/completions",
-                    body=body,
-                    cast_to=httpx2.Response,
-                    options={"headers": self._headers},
-                )
+                return await call
         except (TimeoutError, openai.OpenAIError) as error:
             failure = translate(error)
-        else:
-            return read_answer(response.content, (time.perf_counter() - started) * 1000)
         raise failure
 
 
@@ -133,8 +153,8 @@ def _of_status(error: openai.APIStatusError) -> CompletionError:
     status, body = error.status_code, error.body if isinstance(error.body, Mapping) else {}
     reason = " ".join([str(status), *_safe_words(body)])
     kind = _OF_STATUS.get(status, ServerError)
-    if kind is RateLimited:
-        return RateLimited(reason, retry_after=retry_after_seconds(error.response.headers))
+    if issubclass(kind, TransientError):
+        return kind(reason, retry_after=retry_after_seconds(error.response.headers))
     if kind is InvalidRequest:
         said = " ".join(str(body.get(name)) for name in (*_SAID_IN, "message"))
         kind = next((of for pattern, of in _OF_REASON if pattern.search(said)), kind)
@@ -147,39 +167,18 @@ def _safe_words(body: Mapping[str, Any]) -> list[str]:
     return [v for v in values if isinstance(v, str) and re.fullmatch(r"[A-Za-z_]{1,64}", v)]
 
 
-def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """Return how long the server asks to wait; None where it says nothing usable.
-
-    Understood: milliseconds (`retry-after-ms`), seconds, an HTTP date (against the server's own
-    clock where it sends one). Not usable: zero, negative, NaN, infinite, a date gone by, garbage.
-    """
-    said = headers.get("retry-after", "")
-    readings = (
-        (headers.get("retry-after-ms", ""), lambda text: float(text) / 1000),
-        (said, float),
-        (said, lambda text: _timestamp(text) - _timestamp(headers["date"])),
-        (said, lambda text: _timestamp(text) - time.time()),
-    )
-    for text, read in readings:
-        try:
-            seconds = read(text)
-        except (ValueError, KeyError, OverflowError):
-            continue
-        return seconds if math.isfinite(seconds) and seconds > 0 else None
-    return None
+def _is_stream(response: httpx2.Response) -> bool:
+    """Go by what came, not by what was asked for: servers stream unasked, or do not when asked."""
+    return str(response.headers.get("content-type", "")).startswith("text/event-stream")
 
 
-def _timestamp(http_date: str) -> float:
-    return parsedate_to_datetime(http_date).timestamp()
-
-
-def read_answer(body: bytes, latency_ms: float) -> Answer:
+def read_answer(body: bytes, latency_ms: float, streamed: bool = False) -> Answer:
     """Return the answer in a response of status 200.
 
     Raises Refused where the model declined, ServerError where the body is not a whole completion:
-    a sign-in page, an error in disguise, no choices.
+    a sign-in page, an error in disguise, no choices, a stream without its end.
     """
-    found = _read(body)
+    found = _read(body, streamed)
     if found is None:
         raise ServerError("status 200 without a completion")
     refusal, text, finish_reason, usage = found
@@ -190,13 +189,13 @@ def read_answer(body: bytes, latency_ms: float) -> Answer:
     return Answer(cleaned, finish_reason, usage, latency_ms, flags)
 
 
-def _read(body: bytes) -> tuple[str | None, str, str | None, Usage] | None:
+def _read(body: bytes, streamed: bool) -> tuple[str | None, str, str | None, Usage] | None:
     """Return refusal, text, finish reason and usage; None and no error, which would hold the body.
 
     Written for bodies of any shape: what is looked for and not there ends in None.
     """
     try:
-        completion = json.loads(body)
+        completion = read_stream(body) if streamed else json.loads(body)
         choice = completion["choices"][0]
         message, finish_reason = choice["message"], choice.get("finish_reason")
         refusal = message.get("refusal")

@@ -66,7 +66,7 @@ def _transformers(spec: str, rest: str, endpoints: Mapping[str, Any]) -> ModelRe
 
 
 def _endpoint(spec: str, rest: str, endpoints: Mapping[str, Any]) -> ModelRef:
-    from chains.models.endpoint import resolve_endpoint
+    from chains.models.endpoint_settings import resolve_endpoint
 
     name, _, model = rest.partition("/")
     if name not in endpoints or not model:

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from chains.errors import (
     ContentFiltered,
     ContextLengthExceeded,
     CredentialRejected,
+    EndpointDown,
     InvalidRequest,
     ModelCrashed,
     NotFound,
@@ -31,7 +33,8 @@ from chains.errors import (
     TimedOut,
 )
 from chains.models.base import Answer, Parameters, Request, Usage
-from chains.models.endpoint import EndpointModel, resolve_endpoint
+from chains.models.endpoint import EndpointModel
+from chains.models.endpoint_settings import resolve_endpoint
 from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
 
 KEY = "sk-canary-1f9a77"
@@ -252,6 +255,24 @@ def test_an_unknown_outcome_is_never_an_answer(serve, model_at, fault, kind):
     assert [call.key for call in endpoint.calls()].count("r0") == 2
 
 
+def test_a_stream_is_read_to_its_end(serve, model_at):
+    endpoint = serve(latency=0.001)
+    whole = model_at(endpoint).complete(requests(5))
+    streamed = model_at(endpoint, stream=True).complete(requests(5))
+    assert [(it.text, it.finish_reason, it.usage) for it in streamed] == [
+        (it.text, it.finish_reason, it.usage) for it in whole
+    ]
+
+
+@pytest.mark.parametrize("fault", ["sse_without_end", "reset_in_body", "short_body"])
+def test_a_stream_that_was_cut_is_never_an_answer(serve, model_at, fault):
+    endpoint = serve(faults={"r0": fault})
+    outcomes = model_at(endpoint, attempts=3, stream=True).complete(requests(2))
+    assert isinstance(outcomes[0], ServerError | ConnectionBroken)
+    assert type(outcomes[1]) is Answer
+    assert [call.key for call in endpoint.calls()].count("r0") == 3
+
+
 @pytest.mark.parametrize(
     "fault", ["hang", "headers_then_nothing", {"fault": "slow_body", "seconds": 0.1}]
 )
@@ -270,6 +291,62 @@ def test_an_endpoint_that_is_down_is_a_broken_connection(model_at):
         (outcome,) = model_at(base_url, attempts=2).complete([request()])
     assert type(outcome) is ConnectionBroken
     assert str(outcome) == "no whole answer: ConnectError"
+
+
+# The circuit
+
+
+def test_an_endpoint_that_fails_is_not_asked_for_every_row(serve, model_at):
+    endpoint = serve(faults={"*": {"status": 503}})
+    model = model_at(endpoint, concurrency=1, attempts=5)
+    outcomes = model.complete(requests(200)) + model.complete(requests(100))
+    assert set(kinds(outcomes)) <= {EndpointDown, ServerError}
+    assert kinds(outcomes).count(EndpointDown) >= 298
+    assert outcomes[-1].outcome == "pending"
+    assert str(outcomes[-1]) == "not asked, after 10 failures in a row"
+    assert len(endpoint.calls()) == 10
+
+
+def test_rows_wait_for_an_endpoint_that_comes_back_and_lose_no_attempt(serve, model_at):
+    endpoint = serve(faults={"*": {"status": 503, "times": 4}})
+    settings = {"attempts": 2, "circuit_failures": 3, "max_retry_wait_seconds": 10}
+    outcomes = model_at(endpoint, concurrency=1, **settings).complete(requests(20))
+    assert kinds(outcomes).count(Answer) >= 19
+    calls = endpoint.calls()
+    assert [call.status for call in calls][:4] == [503] * 4
+    assert calls[3].received >= calls[2].received + 0.5
+    assert calls[4].received >= calls[3].received + 1.0
+
+
+class NoTls(socketserver.BaseRequestHandler):
+    """Answers a TLS greeting in plain text."""
+
+    def handle(self):
+        self.request.recv(1)
+        self.request.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+@pytest.fixture
+def down(request):
+    """Return the URL of an endpoint with no listener, no name or no TLS."""
+    if request.param == "name":
+        yield "http://nowhere.invalid/v1"
+        return
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), NoTls) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_address[1]
+        if request.param == "listener":
+            server.server_close()
+        yield f"{'https' if request.param == 'tls' else 'http'}://127.0.0.1:{port}/v1"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("down", ["listener", "name", "tls"], indirect=True)
+def test_no_listener_no_name_and_no_tls_open_the_circuit(model_at, down):
+    model = model_at(down, concurrency=2, attempts=2, timeout_seconds=5)
+    outcomes = model.complete(requests(100))
+    assert set(kinds(outcomes)) <= {ConnectionBroken, EndpointDown}
+    assert kinds(outcomes).count(EndpointDown) >= 90
 
 
 def test_a_redirect_is_not_followed(serve, model_at):
@@ -313,13 +390,37 @@ def test_a_cool_down_lasts_into_the_next_batch(serve, model_at):
     assert answered.received >= refused.received + 0.5
 
 
-def test_a_cool_down_above_the_cap_leaves_all_rows_to_the_next_run(serve, model_at):
-    endpoint = serve(faults={1: {"status": 429, "retry_after": "40"}})
+@pytest.mark.parametrize(("status", "first"), [(429, RateLimited), (503, ServerError)])
+def test_a_cool_down_above_the_cap_leaves_all_rows_to_the_next_run(serve, model_at, status, first):
+    endpoint = serve(faults={1: {"status": status, "retry_after": "3600"}})
     model = model_at(endpoint, concurrency=1, max_retry_wait_seconds=1)
     outcomes = [*model.complete(requests(3)), *model.complete(requests(2))]
-    assert kinds(outcomes) == [RateLimited] * 5
-    assert all(1 < outcome.retry_after < 41 for outcome in outcomes)
+    assert kinds(outcomes) == [first, *[RateLimited] * 4]
+    assert all(3590 < outcome.retry_after <= 3600 for outcome in outcomes)
+    assert all(outcome.retryable for outcome in outcomes)
     assert len(endpoint.calls()) == 1
+
+
+@pytest.mark.parametrize("concurrency", ["auto", 8])
+def test_a_cool_down_holds_back_all_that_wait(serve, model_at, concurrency):
+    endpoint = serve(latency=0.02, faults={9: {"status": 429, "retry_after": "0.6"}})
+    model = model_at(endpoint, concurrency=concurrency, max_retry_wait_seconds=60)
+    assert kinds(model.complete(requests(40))) == [Answer] * 40
+    calls = endpoint.calls()
+    refused = next(call for call in calls if call.status == 429)
+    after = [call.received - refused.received for call in calls if call.received > refused.finished]
+    in_flight = 8
+    assert len([wait for wait in after if wait < 0.6]) <= in_flight
+    assert len([wait for wait in after if wait >= 0.6]) > in_flight
+
+
+def test_a_limit_that_names_its_reset_is_waited_for(serve, model_at):
+    headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "400ms"}
+    endpoint = serve(faults={1: {"status": 429, "headers": headers}})
+    model = model_at(endpoint, max_retry_wait_seconds=60)
+    assert kinds(model.complete([request()])) == [Answer]
+    refused, answered = endpoint.calls()
+    assert answered.received >= refused.received + 0.4
 
 
 @pytest.mark.parametrize("header", ["-1", "nan", "inf", "0", "soon", "", "Mon, 99 Foo 2026"])
@@ -378,6 +479,33 @@ def test_a_renewed_credential_is_asked_with_and_the_old_one_is_not(serve, model_
 def test_the_key_goes_into_the_header(serve, model_at, key_file):
     said = sent(serve, model_at, request(), api_key=f"file:{key_file}")
     assert said["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize(
+    ("form", "credential", "settings"),
+    [
+        ("compatible", "api_key", {}),
+        ("compatible", "token", {}),
+        ("azure", "api_key", {"kind": "azure"}),
+        ("azure", "token", {"kind": "azure"}),
+        ("azure deployments", "api_key", {"kind": "azure", "api_version": "2024-10-21"}),
+        ("databricks", "token", {"kind": "databricks"}),
+    ],
+)
+def test_each_kind_is_asked_at_its_url_with_its_header(
+    serve, model_at, key_file, form, credential, settings
+):
+    endpoint = serve(kind=form, **{credential: KEY})
+    settings = {**settings, credential: f"file:{key_file}"}
+    assert kinds(model_at(endpoint, **settings).complete([request()])) == [Answer]
+    key_file.write_text("another")
+    assert kinds(model_at(endpoint, **settings).complete([request()])) == [CredentialRejected]
+
+
+def test_a_key_in_another_kind_s_header_is_rejected(serve, model_at, key_file):
+    endpoint = serve(kind="azure", api_key=KEY)
+    model = model_at(endpoint, api_key=f"file:{key_file}")
+    assert kinds(model.complete([request()])) == [CredentialRejected]
 
 
 def test_without_a_reference_no_key_of_the_environment_is_sent(serve, model_at, monkeypatch):
@@ -443,6 +571,19 @@ def test_no_more_requests_are_in_flight_than_allowed(serve, model_at):
     model = model_at(endpoint, concurrency=5, attempts=1, timeout_seconds=0.5)
     assert kinds(model.complete(requests(12))) == [TimedOut] * 5 + [Answer] * 7
     assert endpoint.in_flight_peak == 5
+
+
+def test_by_itself_it_stays_at_what_the_endpoint_takes(serve, model_at):
+    endpoint = serve(latency=0.02, max_concurrent=12, retry_after=None)
+    model = model_at(endpoint, attempts=20)
+    assert kinds(model.complete(requests(300))) == [Answer] * 300
+    assert endpoint.stats()["refused"] < 30
+
+
+def test_by_itself_it_never_goes_above_the_bound(serve, model_at):
+    endpoint = serve(latency=0.01)
+    assert kinds(model_at(endpoint, max_concurrency=10).complete(requests(200))) == [Answer] * 200
+    assert endpoint.in_flight_peak <= 10
 
 
 def test_one_connection_serves_call_after_call(serve, model_at):

@@ -5,7 +5,8 @@ import pytest
 from pydantic import ValidationError
 
 from chains.errors import SettingsError
-from chains.models.endpoint import EndpointModel, EndpointSettings, resolve_endpoint
+from chains.models.endpoint import EndpointModel
+from chains.models.endpoint_settings import EndpointSettings, resolve_endpoint
 
 KEY = "sk-canary-1f9a77"
 
@@ -22,12 +23,18 @@ def test_the_reference_names_the_question_and_not_the_way_to_it():
 
 def test_the_defaults():
     assert EndpointSettings(base_url="http://localhost:8000/v1").model_dump() == {
+        "kind": "compatible",
         "base_url": "http://localhost:8000/v1",
         "api_key": None,
+        "token": None,
+        "api_version": None,
         "timeout_seconds": 120.0,
         "attempts": 5,
-        "concurrency": 16,
+        "concurrency": "auto",
+        "max_concurrency": 256,
+        "circuit_failures": 10,
         "max_retry_wait_seconds": 60.0,
+        "stream": False,
         "context_window": None,
         "max_tokens_field": "max_tokens",
         "omit_parameters": (),
@@ -42,9 +49,17 @@ def test_the_defaults():
         ({"base_url": "https://h/v1", "api_key": KEY}, "api_key: expected a reference"),
         ({"base_url": "https://h/v1", "attempts": 0}, "attempts: Input should be greater"),
         ({"base_url": "https://h/v1", "timeout_seconds": "nan"}, "timeout_seconds: Input"),
+        ({"base_url": "https://h/v1", "concurrency": 0}, "concurrency: "),
         ({"base_url": "host/v1"}, r"base_url: expected http\(s\)://HOST"),
         ({"base_url": f"https://me:{KEY}@h/v1"}, "base_url: expected no user, password"),
         ({"base_url": f"https://h/v1?api-key={KEY}"}, "base_url: expected no user, password"),
+        ({"kind": "gemini", "base_url": "https://h/v1"}, "kind: Input should be 'compatible'"),
+        ({"kind": "azure", "base_url": "https://h/v1"}, "base_url: kind azure expects the path"),
+        ({"kind": "azure", "base_url": "https://h/openai"}, "api_version: needed where"),
+        ({"kind": "databricks", "base_url": "https://h"}, "base_url: kind databricks expects"),
+        ({"base_url": "https://h/v1", "api_version": "1"}, "api_version: only with kind azure"),
+        ({"base_url": "https://h/v1", "api_key": "env:K", "token": "env:T"}, "token: expected"),
+        ({"base_url": "http://h/v1", "token": "env:K"}, "base_url: expected https"),
         ({"base_url": "http://h/v1", "api_key": "env:K"}, "base_url: expected https"),
         ({"base_url": "http://10.0.0.1/v1", "api_key": "env:K"}, "base_url: expected https"),
     ],
@@ -53,6 +68,10 @@ def test_wrong_settings_are_named_and_a_secret_is_never_repeated(settings, messa
     with pytest.raises(SettingsError, match=f"^endpoint 'azure': {message}") as caught:
         resolve_endpoint("endpoint:azure/m", "azure", "m", settings)
     assert KEY not in "".join(traceback.format_exception(caught.value))
+
+
+def test_openai_needs_no_base_url():
+    assert EndpointSettings(kind="openai").base_url == "https://api.openai.com/v1"
 
 
 @pytest.mark.parametrize("name", ["apikey", "api_key"])

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from chains.errors import ServerError
 from chains.models.base import Answer, Usage
-from chains.models.openai_client import read_answer, retry_after_seconds
+from chains.models.openai_client import read_answer
 
 
 def test_content_in_parts_is_joined_without_the_reasoning():
@@ -34,39 +34,3 @@ def test_an_odd_body_is_never_an_answer(body):
 def test_a_choice_without_text_is_never_an_answer(choice):
     with pytest.raises(ServerError):
         read_answer(json.dumps({"choices": [choice]}).encode(), 1.0)
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"retry-after": "2"}, 2.0),
-        ({"retry-after": "3600"}, 3600.0),
-        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
-        ({"retry-after-ms": "x", "retry-after": "9"}, 9.0),
-        (
-            {
-                "retry-after": "Tue, 03 Nov 2026 10:00:30 GMT",
-                "date": "Tue, 03 Nov 2026 10:00:00 GMT",
-            },
-            30.0,
-        ),
-        (
-            {
-                "retry-after": "Tue, 03 Nov 2026 10:00:00 GMT",
-                "date": "Tue, 03 Nov 2026 10:00:30 GMT",
-            },
-            None,
-        ),
-        ({"retry-after": "Sun, 06 Nov 1994 08:49:37 GMT"}, None),
-        ({"retry-after": "1e999"}, None),
-        ({}, None),
-    ],
-)
-def test_retry_after_in_all_its_forms(headers, seconds):
-    assert retry_after_seconds(headers) == seconds
-
-
-@given(st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms", "date"]), st.text()))
-def test_no_retry_after_raises_or_waits_for_nothing(headers):
-    seconds = retry_after_seconds(headers)
-    assert seconds is None or 0 < seconds < float("inf")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from chains.models.base import Answer, Parameters, Request
-from chains.models.endpoint import EndpointModel, resolve_endpoint
+from chains.models.endpoint import EndpointModel
+from chains.models.endpoint_settings import resolve_endpoint
 
 CACHE = ["--cb-block-size", "16", "--cb-num-blocks", "512", "--cb-max-batch-tokens", "512"]
 
