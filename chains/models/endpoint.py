@@ -4,7 +4,7 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +26,19 @@ from chains.errors import (
     TimedOut,
     TransientError,
 )
-from chains.models.base import Answer, Message, ModelRef, Outcome, Request
+from chains.models.base import (
+    Answer,
+    Message,
+    ModelRef,
+    Outcome,
+    Outcomes,
+    Request,
+    in_order,
+)
 from chains.models.circuit import Circuit
 from chains.models.endpoint_kinds import chat_path, credential_headers
 from chains.models.endpoint_settings import EndpointSettings, is_loopback
+from chains.models.handover import Handover
 from chains.models.latency import pace_of
 from chains.models.limiter import AdaptiveLimit, FixedLimit, Limit, Signal
 from chains.models.loop_thread import LoopThread
@@ -39,6 +48,8 @@ from chains.text import clean_text
 
 if TYPE_CHECKING:
     from chains.models.openai_client import ChatClient
+
+Keep = Callable[[Outcome], Awaitable[None]]
 
 _CHARACTERS_PER_TOKEN = 4
 _TOKENS_AROUND_MESSAGE = 4
@@ -90,13 +101,24 @@ class EndpointModel:
         )
 
     def complete(self, requests: Sequence[Request]) -> list[Outcome]:
-        """Answer every request, in order.
+        """Answer every request, in order; see `stream`."""
+        return in_order(self.stream(requests))
+
+    def stream(self, requests: Sequence[Request]) -> Iterator[Outcomes]:
+        """Answer every request, as answers come: each keeps its slot until the caller is back.
 
         Raises SettingsError where the credential cannot be had. A row that breaks the client comes
         back as ModelCrashed and is not raised: halving the batch would pay its neighbours again.
         """
         connection = self._connect()
-        return connection.run(self._complete(connection.held, requests))
+        given: Handover[tuple[int, Outcome]] = Handover()
+        asking = connection.start(self._ask_all(connection.held, requests, given))
+        try:
+            while outcomes := connection.run(given.take()):
+                yield outcomes
+            asking.result()
+        finally:
+            asking.cancel()
 
     def close(self) -> None:
         """Close the connections; the next `complete` opens new ones."""
@@ -121,10 +143,24 @@ class EndpointModel:
             self._connection.close()
             self._connection = None
 
-    async def _complete(self, client: "ChatClient", requests: Sequence[Request]) -> list[Outcome]:
-        return list(await asyncio.gather(*(self._outcome(client, one) for one in requests)))
+    async def _ask_all(
+        self,
+        client: "ChatClient",
+        requests: Sequence[Request],
+        given: Handover[tuple[int, Outcome]],
+    ) -> None:
+        async def ask(position: int, request: Request) -> None:
+            async def keep(outcome: Outcome) -> None:
+                await given.give((position, outcome))
 
-    async def _outcome(self, client: "ChatClient", request: Request) -> Outcome:
+            await self._ask(client, request, keep)
+
+        try:
+            await asyncio.gather(*(ask(i, request) for i, request in enumerate(requests)))
+        finally:
+            given.close()
+
+    async def _ask(self, client: "ChatClient", request: Request, keep: Keep) -> None:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(TransientError),
             wait=self._wait,
@@ -132,14 +168,14 @@ class EndpointModel:
             reraise=True,
         )
         try:
-            return await retrying(self._attempt, client, self._body(request))
+            await retrying(self._attempt, client, self._body(request), keep)
         except CompletionError as error:
-            return error.with_traceback(None)
+            await keep(error.with_traceback(None))
         except Exception as error:
-            return ModelCrashed(f"the request raised {type(error).__name__}")
+            await keep(ModelCrashed(f"the request raised {type(error).__name__}"))
 
-    async def _attempt(self, client: "ChatClient", body: Mapping[str, Any]) -> Answer:
-        """Send one request, when it may be sent.
+    async def _attempt(self, client: "ChatClient", body: Mapping[str, Any], keep: Keep) -> None:
+        """Send one request, when it may be sent; give the slot back when its answer is kept.
 
         Cool-down and credential are looked at with the slot in hand: while a row waits for its
         slot, another row's answer may change both.
@@ -149,10 +185,11 @@ class EndpointModel:
             if self._rejected is not None:
                 raise CredentialRejected(f"not asked, after: {self._rejected}")
             try:
-                return await self._send(client, body)
+                answer = await self._send(client, body)
             except CredentialRejected as error:
                 self._rejected = str(error)
                 raise
+            await keep(answer)
 
     async def _send(self, client: "ChatClient", body: Mapping[str, Any]) -> Answer:
         """Ask, and tell limit and circuit how it went."""

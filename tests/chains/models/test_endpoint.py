@@ -92,6 +92,29 @@ def test_answers_come_in_the_order_of_their_requests(serve, model_at):
     assert len(endpoint.calls()) == 50
 
 
+def test_nothing_more_is_asked_while_answers_are_not_kept(serve, model_at):
+    """Who streams answers keeps each before it comes back: more was not paid for by then."""
+    endpoint = serve()
+    kept = 0
+    for outcomes in model_at(endpoint, concurrency=3).stream(requests(20)):
+        endpoint.wait_for(lambda calls: len(calls) >= min(kept + 3, 20), timeout=30)
+        kept += len(outcomes)
+        assert len(endpoint.calls()) <= kept + 3
+    assert kept == len(endpoint.calls()) == 20
+
+
+def test_a_stream_of_answers_that_is_left_asks_no_more(serve, model_at):
+    endpoint = serve()
+    model = model_at(endpoint, concurrency=2)
+    answers = model.stream(requests(20))
+    next(answers)
+    answers.close()
+    asked = len(endpoint.calls())
+    assert asked <= 4
+    assert len(model.complete(requests(1))) == 1
+    assert len(endpoint.calls()) <= asked + 1
+
+
 def test_an_answer_carries_usage_finish_reason_and_time(serve, model_at):
     (answer,) = model_at(serve()).complete([request()])
     assert (answer.finish_reason, answer.flags) == ("stop", ())
