@@ -4,9 +4,10 @@ import logging
 from dataclasses import dataclass, field
 from time import monotonic
 
-from chains.errors import SettingsError
+from chains.errors import SettingsError, TemplateError
 from chains.prompt_registry import PromptRegistry, is_version
 from chains.templates import Template, load_template, released_versions
+from chains.tracking import database_is_there
 
 log = logging.getLogger("gristmill.prompts")
 
@@ -23,6 +24,11 @@ def find_template(ref: str, tracking_uri: str) -> Template:
     name, _, wanted = ref.partition("@")
     if ref.endswith(".md") or not wanted or wanted in released_versions(name):
         return load_template(ref)
+    if is_version(wanted) and not database_is_there(tracking_uri):
+        try:
+            return load_template(ref)
+        except TemplateError as error:
+            raise TemplateError(f"{error}; no database at mlflow.tracking_uri") from None
     return find_registered(PromptRegistry(tracking_uri), name, wanted)
 
 

@@ -113,6 +113,13 @@ def test_what_is_not_there_is_told_with_what_there_is(registry, ref, message):
         find_template(ref, registry.tracking_uri)
 
 
+def test_without_a_database_a_version_that_no_file_has_is_told_with_those_there_are(tmp_path):
+    with pytest.raises(
+        TemplateError, match=r"no version '99'; it has \['1'.*; no database at mlflow"
+    ):
+        find_template("summarize@99", f"sqlite:///{tmp_path}/none.db")
+
+
 def test_a_store_without_database_is_a_wrong_setting_and_stays_missing(tmp_path):
     with pytest.raises(SettingsError, match=r"'greeting@live': expected a database.*prompts push"):
         find_template("greeting@live", f"sqlite:///{tmp_path}/typo.db")
