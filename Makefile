@@ -53,8 +53,10 @@ format: setup ## format the code and mend what lint rules can mend
 bench: setup ## run the benchmarks beside their peers; see docs/performance.md
 	benchmarks/run.sh
 
-dist: setup  ## build the wheel
+dist: setup  ## build the wheel, and the same as a zip for --py-files
+	rm -rf dist
 	$(BIN)/uv build --wheel --out-dir dist
+	cd dist && for wheel in *.whl; do cp "$$wheel" "$${wheel%-py3-none-any.whl}.zip"; done
 
 lock:        ## choose the newest versions that pyproject.toml allows, with hashes
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --upgrade \

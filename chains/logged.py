@@ -3,9 +3,6 @@
 import logging
 import os
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -15,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from chains.base import Chain, ChainSpec
-from chains.errors import GristmillError, ModelLoadError, SettingsError, UsageError
+from chains.errors import ModelLoadError, SettingsError, UsageError
 from chains.models.base import ModelRef
+from chains.tracking import ABSENT, NotThereError, asking_mlflow, check_database, connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,10 +37,7 @@ OUTPUTS = {
 
 log = logging.getLogger("gristmill.models")
 
-_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
-_PROGRESS_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 _FORM = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
-_CREDENTIALS = re.compile(r"//[^/@\s]*@")
 
 
 class LoggedModel(BaseModel):
@@ -115,77 +110,11 @@ def load_logged(spec: str, tracking_uri: str) -> tuple[Chain, ModelRef]:
             f"chain.model: expected models:/NAME@ALIAS or models:/NAME/VERSION; found {spec!r}"
         )
     with asking_mlflow(f"cannot get {spec!r}", tracking_uri):
-        _check_database(tracking_uri)
+        check_database(tracking_uri)
         client = connect(tracking_uri)
         version = _resolve(client, **wanted.groupdict())
         chain, model = read_logged(_fetch(client, version, tracking_uri))
     return chain, replace(model, spec=spec, name=f"{version.name}@{version.version}")
-
-
-def connect(tracking_uri: str) -> "MlflowClient":
-    """Return a client of the store; MLflow's process-wide settings stay as they are."""
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=tracking_uri)
-
-
-@contextmanager
-def asking_mlflow(failure: str, tracking_uri: str) -> Iterator[None]:
-    """Keep MLflow silent, and translate whatever it raises to ModelLoadError."""
-    store = _CREDENTIALS.sub("//***@", tracking_uri)
-    try:
-        with _silence():
-            yield
-    except _NotThereError as error:
-        raise ModelLoadError(
-            f"{failure}: {error}, in the MLflow store {store!r}; set mlflow.tracking_uri to "
-            "another store, or log a chain with `gristmill log CONF --name NAME --alias ALIAS`"
-        ) from None
-    except GristmillError:
-        raise
-    except ImportError as error:
-        raise ModelLoadError(f"{failure}: {error}; pip install 'gristmill[mlflow]'") from error
-    except Exception as error:  # of MLflow, of the database, of the network, of the artifact store
-        said = " ".join(_CREDENTIALS.sub("//***@", str(error)).split())
-        raise ModelLoadError(
-            f"{failure}: the MLflow store {store!r} was asked, and {type(error).__name__} raised: "
-            f"{said:.300}; see mlflow.tracking_uri"
-        ) from error
-
-
-class _NotThereError(Exception):
-    """Says what was expected in the store and what was found."""
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep log lines, warnings and progress bars of MLflow and its parts off the terminal."""
-    import mlflow  # noqa: F401  # sets up its loggers
-
-    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
-    levels = [logger.level for logger in loggers]
-    bar = os.environ.get(_PROGRESS_BAR)
-    os.environ[_PROGRESS_BAR] = "false"
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        if bar is None:
-            del os.environ[_PROGRESS_BAR]
-        else:
-            os.environ[_PROGRESS_BAR] = bar
-
-
-def _check_database(tracking_uri: str) -> None:
-    """Raise where a database file is missing: MLflow would create an empty one."""
-    path = tracking_uri.partition("?")[0].removeprefix("sqlite:///")
-    if tracking_uri.startswith("sqlite:///") and not Path(path).is_file():
-        raise _NotThereError("expected a database, found no such file")
 
 
 def _resolve(
@@ -198,10 +127,10 @@ def _resolve(
             return client.get_model_version_by_alias(name, alias)
         return client.get_model_version(name, str(version))
     except MlflowException as error:
-        if error.error_code not in _ABSENT:
+        if error.error_code not in ABSENT:
             raise
     wanted = f"version {version}" if alias is None else f"alias {alias!r}"
-    raise _NotThereError(f"expected {wanted} of {name!r}, found {_known(client, name)}")
+    raise NotThereError(f"expected {wanted} of {name!r}, found {_known(client, name)}")
 
 
 def _known(client: "MlflowClient", name: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -75,27 +76,52 @@ def load_template(ref: str) -> Template:
     Raises TemplateError when there is no such template or it is malformed.
     """
     if ref.endswith(".md"):
-        return _load_file(Path(ref))
+        if not Path(ref).is_file():
+            raise TemplateError(f"no template file {ref!r}")
+        return read_template(Path(ref))
     name, _, version = ref.partition("@")
     found = released_versions(name)
     if not found:
         known = ", ".join(released_names())
-        raise TemplateError(f"no template named {name!r}; there are: {known}")
+        raise TemplateError(
+            f"no template named {name!r}; there are: {known}; one of the MLflow registry is named "
+            f"with its version or alias, {name}@1"
+        )
     version = version or found[-1]
     if version not in found:
         raise TemplateError(f"template {name!r} has no version {version!r}; it has {found}")
-    text = (resources.files("prompt_templates") / f"{name}@{version}.md").read_text("utf-8")
-    return parse_template(text, where=f"{name}@{version}.md")
+    return read_template(_package() / f"{name}@{version}.md")
 
 
-def released_names() -> list[str]:
-    """Names of the templates that travel in the package, sorted."""
-    return sorted({name for name, _ in _released()})
+def read_template(file: Traversable) -> Template:
+    """Read a file, its line ends as they are. Raises TemplateError; see `parse_template`."""
+    try:
+        return parse_template(file.read_bytes().decode("utf-8"), where=str(file))
+    except UnicodeDecodeError as error:
+        raise TemplateError(f"{file}: is not UTF-8: {error.reason}") from None
 
 
-def released_versions(name: str) -> list[str]:
+def used_variables(body: str, where: str) -> set[str]:
+    """Return the names that a body takes from outside. Raises TemplateError for broken Jinja."""
+    try:
+        return meta.find_undeclared_variables(_ENVIRONMENT.parse(body))
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateError(f"{where}: line {error.lineno} of a message: {error.message}") from None
+
+
+def released_names(folder: Traversable | None = None) -> list[str]:
+    """Names of the templates in a folder (default: those that travel in the package), sorted."""
+    return sorted({name for name, _ in _released(folder)})
+
+
+def released_versions(name: str, folder: Traversable | None = None) -> list[str]:
     """Versions of one template, lowest first."""
-    return sorted((v for n, v in _released() if n == name), key=lambda v: (len(v), v))
+    return sorted((v for n, v in _released(folder) if n == name), key=version_order)
+
+
+def version_order(version: str) -> tuple[int, str]:
+    """Return the key by which 10 comes after 9."""
+    return len(version), version
 
 
 def parse_template(text: str, where: str) -> Template:
@@ -123,19 +149,14 @@ def parse_template(text: str, where: str) -> Template:
     )
 
 
-def _load_file(path: Path) -> Template:
-    if not path.is_file():
-        raise TemplateError(f"no template file {str(path)!r}")
-    try:
-        return parse_template(path.read_text("utf-8"), where=str(path))
-    except UnicodeDecodeError as error:
-        raise TemplateError(f"{path}: is not UTF-8: {error.reason}") from None
+def _package() -> Traversable:
+    return resources.files("prompt_templates")
 
 
-def _released() -> list[tuple[str, str]]:
-    files = resources.files("prompt_templates").iterdir()
+def _released(folder: Traversable | None = None) -> list[tuple[str, str]]:
+    files = (folder or _package()).iterdir()
     stems = [file.name.removesuffix(".md") for file in files if file.name.endswith(".md")]
-    return [(name, version) for name, _, version in (stem.partition("@") for stem in stems)]
+    return [(name, version) for name, at, version in (stem.partition("@") for stem in stems) if at]
 
 
 def _split_roles(body: str, where: str) -> tuple[tuple[Role, str], ...]:
@@ -149,11 +170,7 @@ def _split_roles(body: str, where: str) -> tuple[tuple[Role, str], ...]:
 
 
 def _check_variables(where: str, bodies: tuple[tuple[Role, str], ...], declared: set[str]) -> None:
-    try:
-        trees = [_ENVIRONMENT.parse(body) for _, body in bodies]
-        used = set().union(*map(meta.find_undeclared_variables, trees))
-    except jinja2.TemplateSyntaxError as error:
-        raise TemplateError(f"{where}: line {error.lineno} of a message: {error.message}") from None
+    used = set().union(*(used_variables(body, where) for _, body in bodies))
     if used != declared:
         raise TemplateError(
             f"{where}: variables used but not declared: {sorted(used - declared)}; "

@@ -12,6 +12,7 @@ from chains.errors import GristmillError, UsageError
 from jobs.cli_common import ERRORS, OUTPUT, common_lines, job_options, session, show
 from jobs.cli_endpoints import ask, endpoints
 from jobs.cli_kafka import kafka
+from jobs.cli_prompts import prompts
 from jobs.cli_stream import demo_stream, replay, stream
 from jobs.settings import Settings, load_settings
 
@@ -22,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     handler.addFilter(_is_own)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
     try:
-        commands.main(arguments, prog_name="gristmill", standalone_mode=False)
+        code = commands.main(arguments, prog_name="gristmill", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return UsageError.exit_code
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         ERRORS.print("stopped; the next run goes on from the ledger")
         return 130
-    return 0
+    return int(code or 0)
 
 
 def _is_own(record: logging.LogRecord) -> bool:
@@ -54,7 +55,7 @@ def commands() -> None:
     """LLM chains over Delta tables with Spark; never pay for the same completion twice."""
 
 
-for command in (kafka, stream, replay, demo_stream, endpoints, ask):
+for command in (kafka, prompts, stream, replay, demo_stream, endpoints, ask):
     commands.add_command(command)
 
 

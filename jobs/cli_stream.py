@@ -2,6 +2,7 @@
 
 import signal
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any
 
 import click
@@ -27,8 +28,9 @@ def stream(
     settings = load_settings_of(StreamSettings, conf, sets)
     pin_stream(settings)
     running = Stream(session(settings), settings)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: running.stop())
+    if current_thread() is main_thread():  # no other may set handlers
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: running.stop())
     totals = running.run(Trigger(trigger, available_now))
     show(totals.json(), _stream_lines(totals), as_json)
 

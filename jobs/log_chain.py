@@ -21,11 +21,10 @@ from chains.logged import (
     OUTPUTS,
     WEIGHTS_FOLDER,
     LoggedModel,
-    asking_mlflow,
-    connect,
     write_logged,
 )
 from chains.models.weights import DESCRIPTION, WEIGHTS, check_files, snapshot
+from chains.tracking import asking_mlflow, connect
 from jobs.pinning import pin_chain
 from jobs.settings import Settings
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from chains import Chain, ModelRef, Parameters, load_chain, load_template, resolve_model
+from chains import Chain, ModelRef, Parameters, Template, load_chain, resolve_model
 from chains.errors import SettingsError
+from chains.registered import find_template
 from chains.secrets import resolve_secret
 from jobs.settings import ChainSettings, JobSettings, Settings
 from jobs.source import variable_columns
@@ -20,30 +21,40 @@ from udfs.work import Work
 def pin_work(settings: Settings) -> Work:
     """Return what the job does with each row.
 
-    An alias of a model is resolved here, once: what it names later changes nothing in this run.
+    Aliases of model and prompt are resolved here, once: what they name later changes nothing in
+    this run.
     Raises SettingsError, TemplateError or ModelLoadError before Spark starts.
     """
     source = settings.source
     return _pin(settings, source.key, source.columns, settings.target.keep)
 
 
-def pin_stream(settings: StreamSettings) -> Work:
-    """Return what a stream does with each message of its next micro-batch; see `pin_work`."""
+def pin_stream(settings: StreamSettings, template: Template | None = None) -> Work:
+    """Return what a stream does with each message of its next micro-batch; see `pin_work`.
+
+    `template` is what `chain.template` names, where that has been looked up already.
+    """
     source = StreamSource(settings)
-    return _pin(settings, source.key, settings.source.columns, source.kept)
+    return _pin(settings, source.key, settings.source.columns, source.kept, template)
 
 
 def _pin(
-    settings: JobSettings, key: tuple[str, ...], columns: Mapping[str, str], keep: tuple[str, ...]
+    settings: JobSettings,
+    key: tuple[str, ...],
+    columns: Mapping[str, str],
+    keep: tuple[str, ...],
+    template: Template | None = None,
 ) -> Work:
-    chain, model = pin_chain(settings)
+    chain, model = pin_chain(settings, template)
     _check_secret(model)
     mapped = variable_columns(columns, chain)
     return Work(pin(chain, model), key, mapped, keep, settings.ledger.reuse)
 
 
-def pin_chain(settings: JobSettings) -> tuple[Chain, ModelRef]:
-    """Return the chain with the settings' changes, and the model."""
+def pin_chain(settings: JobSettings, template: Template | None = None) -> tuple[Chain, ModelRef]:
+    """Return the chain with the settings' changes, and the model; `template` as above."""
+    if template is None and settings.chain.template is not None:
+        template = find_template(settings.chain.template, settings.tracking_uri)
     if settings.chain.model.startswith("models:/"):
         from chains.logged import load_logged
 
@@ -56,7 +67,7 @@ def pin_chain(settings: JobSettings) -> tuple[Chain, ModelRef]:
     else:
         chain = load_chain(settings.chain.name)
         model = resolve_model(settings.chain.model, settings.endpoints)
-    return _changed(chain, settings.chain), model
+    return _changed(chain, settings.chain, template), model
 
 
 def _check_secret(model: ModelRef) -> None:
@@ -67,14 +78,14 @@ def _check_secret(model: ModelRef) -> None:
         resolve_secret(reference)
 
 
-def _changed(chain: Chain, settings: ChainSettings) -> Chain:
+def _changed(chain: Chain, settings: ChainSettings, template: Template | None) -> Chain:
     changes: dict[str, Any] = {
         name: value
         for name in ("on_long_input", "max_input_chars")
         if (value := getattr(settings, name)) is not None
     }
-    if settings.template is not None:
-        changes["template"] = load_template(settings.template)
+    if template is not None:
+        changes["template"] = template
     if settings.parameters:
         changes["parameters"] = _parameters(chain.parameters, settings.parameters)
     return replace(chain, **changes)

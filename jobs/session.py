@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from chains.errors import JobError
@@ -18,15 +19,15 @@ from jobs.settings import SparkSettings
 
 
 def open_session(settings: SparkSettings, logs: Path) -> SparkSession:
-    """Return the active session, or make one.
+    """Return the session that runs, as it is, or make one.
 
     On this machine (`local...`, not started by spark-submit) the session gets the JVM packages and
     the settings of conf/spark; anywhere else only what the user set. What the JVM and the Python
     workers print goes to `spark.log` in the folder `logs`.
     """
-    active = SparkSession.getActiveSession()
-    if active is not None:
-        return active
+    running = _running()
+    if running is not None:
+        return running
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     with jvm.spark_file("log4j2.properties") as log4j, _printing_to(logs / "spark.log") as log:
         conf = _local_conf(settings, log4j, logs.parent) if _is_own(settings) else settings.conf
@@ -90,6 +91,14 @@ def _rehearse(spark: SparkSession, logs: Path) -> None:
     table.overwrite(rows, Commit("rehearsal", table.version(spark), "rehearsal"))
     table.merge(rows, ["id"], Commit("rehearsal", table.version(spark), "rehearsal"))
     table.read(spark).groupBy("text").count().join(rows, "text").toPandas()
+
+
+def _running() -> SparkSession | None:
+    """Return the session of this thread, or that of the process: a builder would change it."""
+    try:
+        return SparkSession.active()
+    except PySparkException:
+        return None
 
 
 def _is_own(settings: SparkSettings) -> bool:

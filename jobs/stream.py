@@ -19,6 +19,7 @@ from chains.errors import (
     TransientError,
     error_codes,
 )
+from chains.registered import FollowedTemplate, follow_template
 from jobs.checkpoint import Checkpoint, open_checkpoint
 from jobs.pinning import pin_stream
 from jobs.report import Stopwatch
@@ -77,7 +78,8 @@ class Stream:
         """Run until there is nothing left (`available_now`), `stop` is called, or it fails."""
         source = StreamSource(self.settings)
         rows = source.open(self.spark)
-        work = pin_stream(self.settings)
+        prompt = follow_template(self.settings.chain.template, self.settings.tracking_uri)
+        work = pin_stream(self.settings, prompt.template if prompt else None)
         decoded = source.decode(rows)
         _check(self.settings, decoded, work)
         checkpoint = open_checkpoint(self.spark, self.settings)
@@ -91,7 +93,7 @@ class Stream:
             MicroBatches(self.spark, ledger, checkpoint.generation) as batches,
         ):
             job = _MicroBatchJob(
-                self.settings, self._stopping, source, target, batches, progress, work
+                self.settings, self._stopping, source, target, batches, progress, work, prompt
             )
             self._await(self._start(rows, job, trigger, checkpoint))
         return self.totals
@@ -158,6 +160,7 @@ class _MicroBatchJob:
     batches: MicroBatches
     progress: StreamProgress
     work: Work
+    prompt: FollowedTemplate | None
     run_id: str = field(default_factory=lambda: uuid4().hex)
 
     def __call__(self, rows: DataFrame, number: int) -> None:
@@ -172,7 +175,7 @@ class _MicroBatchJob:
         """Answer and write; return False where an outage is to be waited for."""
         clock = Stopwatch()
         with clock.step("pin"):
-            self._pin()
+            self._pin(rows)
             decoded = self.target.one_a_key(self.source.decode(rows))
         answering = self.batches.answered(decoded, self.work, number, self.run_id)
         try:
@@ -193,13 +196,16 @@ class _MicroBatchJob:
         self.progress.counted(self._report(number, answered.counts, clock))
         return True
 
-    def _pin(self) -> None:
-        """Follow an alias: what it names now answers from this micro-batch on."""
+    def _pin(self, rows: DataFrame) -> None:
+        """Follow aliases: what they name now answers from this micro-batch on."""
         model = self.settings.chain.model
-        if not (model.startswith("models:/") and "@" in model):
+        template = self.prompt.look() if self.prompt else None
+        moved = template is not None and template.source != self.work.pinned.chain.template
+        if not moved and not (model.startswith("models:/") and "@" in model):
             return
-        now = pin_stream(self.settings)
+        now = pin_stream(self.settings, template)
         if now.pinned != self.work.pinned:
+            _check(self.settings, self.source.decode(rows), now)
             self.work = now
 
     def _check_outage(self, counts: BatchCounts) -> None:

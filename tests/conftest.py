@@ -1,6 +1,7 @@
 """What tests of several packages share."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,26 @@ def broker(tmp_path_factory):
 
     with Broker(tmp_path_factory.mktemp("kafka")) as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """Return the database of an MLflow store without anything in it; tests copy it."""
+    from chains.tracking import asking_mlflow, connect
+
+    database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    with asking_mlflow("cannot make a store", uri := f"sqlite:///{database}"):
+        connect(uri).search_prompts()
+    return database
+
+
+@pytest.fixture
+def registry(empty_store, tmp_path):
+    """Return the prompt registry of jobs in this folder, empty."""
+    from chains.prompt_registry import PromptRegistry
+
+    copy = shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return PromptRegistry(f"sqlite:///{copy}")
 
 
 @pytest.fixture

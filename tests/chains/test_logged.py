@@ -11,8 +11,9 @@ import pytest
 
 from chains.completion import Question
 from chains.errors import ModelLoadError, SettingsError
-from chains.logged import connect, load_logged
+from chains.logged import load_logged
 from chains.models.registry import load
+from chains.tracking import connect
 from jobs.log_chain import run_log_chain
 from jobs.pinning import pin_chain
 

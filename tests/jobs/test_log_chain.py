@@ -20,9 +20,10 @@ from mlflow.models import Model
 import chains
 from chains.completion import result_text
 from chains.errors import ModelLoadError
-from chains.logged import OUTPUTS, connect, read_logged
+from chains.logged import OUTPUTS, read_logged
 from chains.models.registry import load
 from chains.templates import parse_template
+from chains.tracking import connect
 from jobs.log_chain import _NEEDED, _NEEDED_BY, requirements, run_log_chain, signature
 from jobs.pinning import pin_chain
 from jobs.settings import load_settings
@@ -284,6 +285,7 @@ MODULE = """
 from chains import Chain, JsonParser, Template
 from chains.models.base import Answer, Usage
 from chains.templates import parse_template
+from chains.tracking import connect
 
 TEMPLATE = '''---
 name: size
