@@ -92,12 +92,16 @@ def test_answers_come_in_the_order_of_their_requests(serve, model_at):
     assert len(endpoint.calls()) == 50
 
 
+def wait_for_calls(endpoint, count):
+    endpoint.wait_for(lambda calls: len(calls) >= count, timeout=30)
+
+
 def test_nothing_more_is_asked_while_answers_are_not_kept(serve, model_at):
     """Who streams answers keeps each before it comes back: more was not paid for by then."""
     endpoint = serve()
     kept = 0
     for outcomes in model_at(endpoint, concurrency=3).stream(requests(20)):
-        endpoint.wait_for(lambda calls: len(calls) >= min(kept + 3, 20), timeout=30)
+        wait_for_calls(endpoint, min(kept + 3, 20))
         assert len(endpoint.calls()) <= kept + 3
         kept += len(outcomes)
     assert kept == len(endpoint.calls()) == 20
