@@ -11,17 +11,21 @@ from rich.logging import RichHandler
 from chains.errors import GristmillError, UsageError
 from jobs.cli_common import ERRORS, OUTPUT, common_lines, job_options, session, show
 from jobs.cli_kafka import kafka
+from jobs.cli_refresh import refresh
 from jobs.cli_stream import demo_stream, replay, stream
 from jobs.settings import Settings, load_settings
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; return its exit code: 0 done, 1 failed, 2 wrong usage or settings."""
+    """Run a command; return its exit code.
+
+    0 done, 1 failed, 2 wrong usage or settings, 3 stopped with rows pending.
+    """
     handler = RichHandler(console=ERRORS, show_path=False, show_level=False)
     handler.addFilter(_is_own)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
     try:
-        commands.main(arguments, prog_name="gristmill", standalone_mode=False)
+        code = commands.main(arguments, prog_name="gristmill", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return UsageError.exit_code
@@ -36,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         ERRORS.print("stopped; the next run goes on from the ledger")
         return 130
-    return 0
+    return code or 0
 
 
 def _is_own(record: logging.LogRecord) -> bool:
@@ -53,7 +57,7 @@ def commands() -> None:
     """LLM chains over Delta tables with Spark; never pay for the same completion twice."""
 
 
-for command in (kafka, stream, replay, demo_stream):
+for command in (kafka, refresh, stream, replay, demo_stream):
     commands.add_command(command)
 
 
