@@ -20,6 +20,7 @@ WORKLOADS = (
     "loads",
     "transport",
     "growth",
+    "refresh",
     "memory",
     "session",
     "streams",

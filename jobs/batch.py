@@ -5,16 +5,15 @@ from uuid import uuid4
 
 from pyspark.sql import SparkSession
 
-from chains.errors import JobError
 from jobs.pinning import pin_work
 from jobs.report import RunReport, Stopwatch
 from jobs.settings import Settings
 from jobs.source import open_source
-from jobs.targets import Target, by_code, is_dead
+from jobs.targets import Target, by_code, is_dead, refuse_failures
 from udfs import flow
 from udfs.delta import Table
 from udfs.ledger import Ledger
-from udfs.passes import Pass, Watch, unwatched
+from udfs.passes import Watch, unwatched
 
 
 def run_batch(spark: SparkSession, settings: Settings, watch: Watch = unwatched) -> RunReport:
@@ -37,15 +36,6 @@ def run_batch(spark: SparkSession, settings: Settings, watch: Watch = unwatched)
         answered = flow.run(source.rows, work, ledger, run_id, watch)
     with clock.step("write"), answered:
         if settings.on_error == "fail":
-            _refuse_failures(answered, run_id)
+            refuse_failures(by_code(answered.rows(run_id).where(is_dead())))
         written = target.write(answered, run_id)
     return RunReport.of(run_id, settings, answered, written, clock)
-
-
-def _refuse_failures(answered: Pass, run_id: str) -> None:
-    failed = by_code(answered.rows(run_id).where(is_dead()))
-    if failed:
-        raise JobError(
-            f"on_error is fail, and rows have no answer: {failed} by code; the target was "
-            "not written, the answers of the other rows are in the ledger"
-        )

@@ -13,12 +13,16 @@ from jobs.cli_common import ERRORS, OUTPUT, common_lines, job_options, session, 
 from jobs.cli_endpoints import ask, endpoints
 from jobs.cli_kafka import kafka
 from jobs.cli_prompts import prompts
+from jobs.cli_refresh import refresh
 from jobs.cli_stream import demo_stream, replay, stream
 from jobs.settings import Settings, load_settings
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; return its exit code: 0 done, 1 failed, 2 wrong usage or settings."""
+    """Run a command; return its exit code.
+
+    0 done, 1 failed, 2 wrong usage or settings, 3 stopped with rows pending.
+    """
     handler = RichHandler(console=ERRORS, show_path=False, show_level=False)
     handler.addFilter(_is_own)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
@@ -55,7 +59,7 @@ def commands() -> None:
     """LLM chains over Delta tables with Spark; never pay for the same completion twice."""
 
 
-for command in (kafka, prompts, stream, replay, demo_stream, endpoints, ask):
+for command in (refresh, stream, replay, kafka, demo_stream, prompts, endpoints, ask):
     commands.add_command(command)
 
 

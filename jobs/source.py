@@ -29,6 +29,7 @@ class Source:
 
     rows: DataFrame
     ref: str
+    version: int
 
 
 def variable_columns(columns: Mapping[str, str], chain: Chain) -> dict[str, str]:
@@ -59,7 +60,7 @@ def open_source(spark: SparkSession, settings: Settings, chain: Chain) -> Source
     _check_columns(ref, rows, settings, chain)
     if settings.source.duplicates == "last":
         rows = _last_of_each_key(rows, settings.source)
-    return Source(rows, ref)
+    return Source(rows, ref, version)
 
 
 def _check_columns(ref: str, rows: DataFrame, settings: Settings, chain: Chain) -> None:

@@ -1,22 +1,19 @@
 """Where a micro-batch ends: target, dead letters and output topic, each commit landing once."""
 
-from collections.abc import Callable
 from functools import cached_property
 
-from delta.exceptions import DeltaConcurrentModificationException
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from chains.errors import JobError, SettingsError
+from chains.errors import SettingsError
 from jobs.checkpoint import GENERATION, Checkpoint, last_written
 from jobs.stream_settings import COORDINATES, OutputSettings, StreamSettings
 from jobs.stream_source import SOURCE, kafka_options
 from jobs.targets import is_dead
+from udfs.conflicts import past_conflicts
 from udfs.delta import Numbered, Table, Told
 from udfs.micro_batch import Answered
 from udfs.straight_columns import MESSAGE
-
-_ATTEMPTS = 5
 
 
 class StreamTarget:
@@ -93,7 +90,7 @@ class StreamTarget:
         landed = self._add(good.drop("raw", MESSAGE), number)
         if has_dead:
             letters = rows.where(self._dead).withColumn("result", F.lit(None).cast("string"))
-            self._retried(lambda: self._add_letters(letters, number))
+            past_conflicts(self.errors, lambda: self._add_letters(letters, number))
         return landed
 
     def _add_letters(self, letters: DataFrame, number: int) -> None:
@@ -108,7 +105,7 @@ class StreamTarget:
         if number <= self._written:
             self._version = version
             return False
-        self._retried(lambda: self._commit(rows, number))
+        past_conflicts(self.table, lambda: self._commit(rows, number))
         self._written, self._version = number, self.table.version(spark)
         return True
 
@@ -120,18 +117,6 @@ class StreamTarget:
             self.table.merge(rows, self.key, commit)
         else:
             self.table.append(self.table.lacks(rows, self.key), commit)
-
-    def _retried(self, write: Callable[[], object]) -> None:
-        """Write again after a conflict with OPTIMIZE, MERGE or ALTER; no call is made anew."""
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                write()
-                return
-            except DeltaConcurrentModificationException as conflict:
-                if attempt == _ATTEMPTS:
-                    raise JobError(
-                        f"target {self.table.name}: others commit to it all the time: {conflict}"
-                    ) from conflict
 
 
 def send_answers(rows: DataFrame, key: tuple[str, ...], output: OutputSettings) -> None:

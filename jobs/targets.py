@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from chains.errors import EmptyInput, TableError
+from chains.errors import EmptyInput, JobError, TableError
 from jobs.settings import TargetSettings
 from udfs.delta import Commit, Table
 from udfs.passes import Pass
@@ -113,3 +113,12 @@ def by_code(rows: DataFrame) -> dict[str, int]:
 def is_dead() -> Column:
     """Return the condition that a row has neither an answer nor an empty input."""
     return F.col("error").isNotNull() & (F.col("error.code") != EmptyInput.code)
+
+
+def refuse_failures(failed: Mapping[str, int]) -> None:
+    """Raise JobError where rows failed, by code, and `on_error` is `fail`: before the target."""
+    if failed:
+        raise JobError(
+            f"on_error is fail, and rows have no answer: {failed} by code; the target was "
+            "not written, the answers of the other rows are in the ledger"
+        )

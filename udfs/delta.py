@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,12 +25,14 @@ class Commit:
     """What makes a commit happen once: of all commits computed on one version, one lands.
 
     `app` names the writer (the same for every run of a job), `base` is the table's version that
-    the rows were computed on (-1 before the first), `run_id` is written into the table's history.
+    the rows were computed on (-1 before the first), `run_id` is written into the table's history,
+    and so is `told`.
     """
 
     app: str
     base: int
     run_id: str
+    told: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def settings(self) -> dict[str, str]:
@@ -38,10 +40,17 @@ class Commit:
 
         As options of a writer, merges and catalog tables would not take them.
         """
-        return _once(self.app, self.base + 1, {"gristmill_run_id": self.run_id})
+        metadata = {"gristmill_run_id": self.run_id, **self.told}
+        return _once(self.app, self.base + 1, metadata)
 
     def landed(self, table: "Table", spark: SparkSession) -> int:
         """Return the rows of a commit; raise where Delta skipped it, which it does silently."""
+        metrics = self.metrics(table, spark)
+        names = _MERGED_ROWS if _MERGED_ROWS[0] in metrics else ("numOutputRows",)
+        return sum(metrics.get(name, 0) for name in names)
+
+    def metrics(self, table: "Table", spark: SparkSession) -> dict[str, int]:
+        """Return what Delta counted in a commit; raise as `landed` does."""
         since = table.history(spark, max(table.version(spark) - self.base, 1))
         mine = since.where(F.col("userMetadata").contains(self.run_id)).first()
         if mine is None:
@@ -50,8 +59,7 @@ class Commit:
                 "of this run was written here. Run the job again: its answers are in the ledger"
             )
         metrics = mine["operationMetrics"]
-        names = _MERGED_ROWS if mine["operation"] == "MERGE" else ("numOutputRows",)
-        return sum(int(metrics.get(name, 0)) for name in names)
+        return {name: int(value) for name, value in metrics.items() if value.isdigit()}
 
 
 @dataclass(frozen=True)
@@ -150,6 +158,21 @@ class Table:
         assert detail is not None
         return dict(detail["properties"])
 
+    def identity(self, spark: SparkSession) -> str:
+        """Return what tells the table from a later one of the same name."""
+        detail = self._delta(spark).detail().select("id").first()
+        assert detail is not None
+        return str(detail["id"])
+
+    def changes(self, spark: SparkSession, first: int, last: int) -> DataFrame:
+        """Return the change data feed of the versions from `first` to `last`.
+
+        What is not there any more is told here, or when the rows are read.
+        """
+        reader = spark.read.format("delta").option("readChangeFeed", "true")
+        reader = reader.option("startingVersion", first).option("endingVersion", last)
+        return reader.load(self.name) if self.is_path else reader.table(self.relation)
+
     def append_once(self, rows: DataFrame, name: str, number: int = 0) -> None:
         """Add rows in a commit that lands once for each name, however often it is tried.
 
@@ -163,9 +186,14 @@ class Table:
             else:
                 rows.writeTo(self.relation).options(**options).append()
 
-    def append(self, rows: DataFrame, commit: AnyCommit) -> int:
-        """Add rows, creating the table where there is none; return how many were committed."""
-        return self._write(rows, "append", commit, {"mergeSchema": "true"})
+    def append(
+        self, rows: DataFrame, commit: AnyCommit, properties: Mapping[str, str] | None = None
+    ) -> int:
+        """Add rows, creating the table where there is none; return how many were committed.
+
+        A new table gets the properties.
+        """
+        return self._write(rows, "append", commit, {"mergeSchema": "true", **(properties or {})})
 
     def overwrite(self, rows: DataFrame, commit: AnyCommit) -> int:
         """Replace all rows and the schema; return how many were committed."""
@@ -179,18 +207,33 @@ class Table:
         spark = rows.sparkSession
         if not self.exists(spark):
             return self.append(rows, commit)
-        same_key = " AND ".join(f"old.{_quoted(k)} <=> new.{_quoted(k)}" for k in key)
         with _session_conf(spark, commit.settings):
-            (
-                self._delta(spark)
-                .alias("old")
-                .merge(rows.alias("new"), same_key)
-                .withSchemaEvolution()
-                .whenMatchedUpdateAll()
-                .whenNotMatchedInsertAll()
-                .execute()
-            )
+            self._merging(rows, key).whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
         return self._landed(spark, commit)
+
+    def merge_changes(
+        self, rows: DataFrame, key: Sequence[str], commit: Commit, mark: str | None = None
+    ) -> dict[str, int]:
+        """Merge as `merge` does, deletions too; return what Delta counted.
+
+        A row whose `run_id` is null names a key that is gone: its row is deleted, or gets the value
+        of the column `mark`.
+        """
+        gone, answered = "new.run_id IS NULL", "new.run_id IS NOT NULL"
+        merging = self._merging(rows, key)
+        if mark is None:
+            merging = merging.whenMatchedDelete(gone)
+        else:
+            merging = merging.whenMatchedUpdate(gone, {mark: f"new.{_quoted(mark)}"})
+        merging = merging.whenMatchedUpdateAll(answered).whenNotMatchedInsertAll(answered)
+        with _session_conf(rows.sparkSession, commit.settings):
+            merging.execute()
+        return commit.metrics(self, rows.sparkSession)
+
+    def _merging(self, rows: DataFrame, key: Sequence[str]) -> Any:
+        same_key = " AND ".join(f"old.{_quoted(k)} <=> new.{_quoted(k)}" for k in key)
+        old = self._delta(rows.sparkSession).alias("old")
+        return old.merge(rows.alias("new"), same_key).withSchemaEvolution()
 
     def _write(self, rows: DataFrame, mode: str, commit: AnyCommit, options: dict[str, str]) -> int:
         writer = rows.write.format("delta").mode(mode).options(**options)

@@ -1,0 +1,112 @@
+"""A refresh by Delta's change data feed: only rows that changed are read."""
+
+from collections.abc import Sequence
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from jobs.changes import MARK, Changes, comparable, with_keys
+from jobs.source import Source
+from udfs.ledger import retryable
+from udfs.work import Work
+
+
+def from_feed(
+    source: Source,
+    work: Work,
+    feed: DataFrame | None,
+    target: DataFrame,
+    letters: DataFrame | None,
+    any_key_twice: bool,
+) -> Changes:
+    """Return the rows that changed since the target was in step, and letters that may pass.
+
+    The feed alone tells what became of a key while each key is there once. Where it might not be,
+    and for the letters, the rows of these keys are read from the source itself.
+    """
+    key = list(work.key)
+    if feed is None and letters is None:
+        return Changes("feed", "", source.rows.where("false"), to_answer=0)
+    net = _net(feed if feed is not None else _none(source.rows), work).persist()
+    doubtful = net if any_key_twice else _doubtful(net, target, letters, work)
+    looked_up = doubtful.select(*key)
+    if letters is not None:
+        looked_up = looked_up.unionByName(letters.where(retryable()).select(*key))
+    looked_up = looked_up.distinct().localCheckpoint()
+    told = with_keys(net, looked_up, key, "left_anti")
+    rows = told.where("alive and changed").select("row.*")
+    gone = told.where("not alive").select(*key)
+    if not looked_up.isEmpty():
+        found = with_keys(source.rows, looked_up, key, "left_semi").select(*rows.columns)
+        rows = rows.unionByName(found)
+        gone = gone.unionByName(with_keys(looked_up, found, key, "left_anti"))
+    rows, gone = rows.persist(), gone.persist()
+    to_answer, to_remove = rows.count(), gone.count()
+    left = None if letters is None else _left(letters, rows, gone, key)
+    return Changes("feed", "", rows, gone, left, None, to_answer, to_remove, (net, rows, gone))
+
+
+def _net(feed: DataFrame, work: Work) -> DataFrame:
+    """Return a row for each key of the feed: what became of it in the end.
+
+    `alive` and `existed` are whether it is there after and before, `changed` whether what a row of
+    the target is made of differs, `doubtful` whether rows came and went as they would not where
+    each key is there once.
+    """
+    used = _used(feed, work)
+    content = F.struct(*(comparable(feed, it) for it in (*work.columns.values(), *work.keep)))
+    is_row = F.col("_change_type").isin("insert", "update_postimage")
+    order = F.struct("_commit_version", is_row)
+    came = F.when(F.col("_change_type") == "insert", 1).when(F.col("_change_type") == "delete", -1)
+    state = F.struct(is_row.alias("is_row"), F.struct(*used).alias("row"), content.alias("content"))
+    net = feed.groupBy(*work.key).agg(
+        F.max_by(state, order).alias("last"),
+        F.min_by(F.struct(is_row.alias("is_row"), content.alias("content")), order).alias("first"),
+        F.sum(F.coalesce(came, F.lit(0))).alias("came"),
+    )
+    existed, alive = ~F.col("first.is_row"), F.col("last.is_row")
+    same = existed & F.col("first.content").eqNullSafe(F.col("last.content"))
+    return net.select(
+        *work.key,
+        F.col("last.row").alias("row"),
+        existed.alias("existed"),
+        alive.alias("alive"),
+        (~same).alias("changed"),
+        (existed.cast("int") + F.col("came") != alive.cast("int")).alias("doubtful"),
+    )
+
+
+def _used(feed: DataFrame, work: Work) -> list[str]:
+    """Return the columns that the flow reads; of `a.b` it is `a`."""
+    names = {*work.key, *work.keep, *work.columns.values()}
+    roots = names | {name.partition(".")[0] for name in names}
+    return [it for it in feed.columns if it in roots]
+
+
+def _doubtful(
+    net: DataFrame, target: DataFrame, letters: DataFrame | None, work: Work
+) -> DataFrame:
+    """Return the keys of which there may be two rows: the feed calls some new that are known."""
+    new, key = net.where("not existed"), list(work.key)
+    doubtful = net.where("doubtful").select(*key)
+    if new.isEmpty():
+        return doubtful
+    marked = MARK in target.columns and MARK not in work.keep
+    known = (target.where(F.col(MARK).isNull()) if marked else target).select(*key)
+    if letters is not None:
+        known = known.unionByName(letters.select(*key))
+    return doubtful.unionByName(with_keys(known, new, key, "left_semi"))
+
+
+def _left(letters: DataFrame, rows: DataFrame, gone: DataFrame, key: Sequence[str]) -> DataFrame:
+    touched = rows.select(*key).unionByName(gone.select(*key))
+    return with_keys(letters, touched, key, "left_anti").localCheckpoint()
+
+
+def _none(rows: DataFrame) -> DataFrame:
+    """Return the feed of nothing."""
+    types: dict[str, Column] = {
+        "_change_type": F.lit("insert"),
+        "_commit_version": F.lit(0).cast("long"),
+    }
+    return rows.where("false").withColumns(types)

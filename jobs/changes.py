@@ -1,0 +1,82 @@
+"""What a refresh has to look at: rows to answer, keys that are gone, dead letters that stay."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+MARK = "deleted_at"
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is to be done; a context manager that gives back what it has persisted.
+
+    `how` is `all` (there is no target), `feed` or `comparison`; `because` says of a comparison why
+    no feed would do. `gone` are keys whose row is gone, `letters` the dead letters that stay (None
+    where there is no such table). `there` is what answers are compared with once more: a long
+    input has its fingerprint only after its parts. `to_answer` and `to_remove` count rows and gone
+    keys, None where nobody has counted.
+    """
+
+    how: str
+    because: str
+    rows: DataFrame
+    gone: DataFrame | None = None
+    letters: DataFrame | None = None
+    there: DataFrame | None = None
+    to_answer: int | None = None
+    to_remove: int = 0
+    persisted: tuple[DataFrame, ...] = ()
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether the feed says that target and dead letters are as they should be."""
+        return self.how == "feed" and self.to_answer == 0 and self.to_remove == 0
+
+    def __enter__(self) -> "Changes":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for frame in self.persisted:
+            frame.unpersist()
+
+
+def same_values(
+    left: DataFrame, right: DataFrame, columns: Sequence[str], names: tuple[str, str]
+) -> Column:
+    """Return the condition that two aliased frames have the same in all columns, nulls too.
+
+    A column that only the left one has is never the same.
+    """
+    same = F.lit(True)
+    for column in columns:
+        if column not in right.columns:
+            return F.lit(False)
+        mine, theirs = (
+            comparable(frame, column, f"{name}.{column}")
+            for frame, name in zip((left, right), names, strict=True)
+        )
+        same = same & mine.eqNullSafe(theirs)
+    return same
+
+
+def comparable(rows: DataFrame, column: str, name: str | None = None) -> Column:
+    """Return a column in a form that Spark compares and hashes; it does not do so with maps."""
+    kind = rows.select(F.col(column)).schema[0].dataType
+    value = F.col(name or column)
+    return value if isinstance(kind, T.AtomicType) else F.to_json(F.struct(value.alias("it")))
+
+
+def with_keys(rows: DataFrame, keys: DataFrame, key: Sequence[str], how: str) -> DataFrame:
+    """Return the rows that have (`left_semi`) or lack (`left_anti`) one of the keys, nulls too."""
+    same = same_values(rows, keys, key, ("_row", "_key"))
+    return rows.alias("_row").join(keys.alias("_key"), same, how)

@@ -1,0 +1,91 @@
+"""What a refresh did, as numbers."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+
+from chains.errors import CredentialRejected, Pending
+from jobs.changes import Changes
+from jobs.refresh_settings import RefreshSettings
+from jobs.refresh_target import Kinds
+from jobs.report import Stopwatch, versions
+from jobs.source import Source
+from udfs.delta import Table
+from udfs.passes import Counts, Pass
+from udfs.work import Work
+
+_WAITING = {Pending.code, CredentialRejected.code}
+_NOTHING = Counts(0, 0, 0, 0, 0, 0, 0, 0, 0, None, None)
+
+
+@dataclass(frozen=True)
+class RefreshReport:
+    """The numbers of one refresh; those of prompts and tokens as in RunReport.
+
+    `how` is `all`, `feed` or `comparison`, `because` why it is a comparison. `rows` are those of
+    the source, `candidates` (changed, or failed before) of them, `inserted`, `updated` and
+    `deleted` (or marked) rows of the target, and `unread`, which were not rendered.
+    """
+
+    run_id: str
+    how: str
+    because: str
+    versions: Mapping[str, str]
+    tables: Mapping[str, str]
+    rows: Mapping[str, int] = field(default_factory=dict)
+    distinct: int = 0
+    hits: int = 0
+    misses: int = 0
+    completed: int = 0
+    skipped: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, run_id: str, settings: RefreshSettings, source: Source, changes: Changes, work: Work
+    ) -> "RefreshReport":
+        """Say what is known before a model is asked."""
+        target, read = Table.named(settings.target.table), Table.named(settings.source.table)
+        tables = {
+            "source": read.name,
+            "target": target.name,
+            "errors": target.beside("_errors").name,
+            "ledger": Table.named(settings.ledger.table).name,
+        }
+        rows = {"source": read.read(changes.rows.sparkSession, source.version).count()}
+        how, because = changes.how, changes.because
+        return cls(run_id, how, because, versions(work), tables, rows)
+
+    def ended(
+        self, answered: Pass | None, kinds: Kinds, errors: Mapping[str, int], clock: Stopwatch
+    ) -> "RefreshReport":
+        """Add what the run did."""
+        counts = answered.counts if answered else _NOTHING
+        source, candidates = self.rows["source"], counts.rows
+        unread = source - candidates if self.how == "feed" else 0
+        return replace(
+            self,
+            rows={**self.rows, "candidates": candidates, **asdict(kinds), "unread": unread},
+            distinct=counts.distinct,
+            hits=counts.hits,
+            misses=counts.misses,
+            completed=answered.paid.completed if answered else 0,
+            skipped=counts.skipped,
+            errors=errors,
+            tokens={
+                "input": answered.paid.input_tokens if answered else 0,
+                "output": answered.paid.output_tokens if answered else 0,
+            },
+            seconds=clock.seconds,
+        )
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether rows wait for the next run, since this one stopped asking."""
+        return not _WAITING.isdisjoint(self.errors)
+
+    def json(self) -> str:
+        """Return one JSON object."""
+        return json.dumps(asdict(self))

@@ -1,0 +1,20 @@
+"""Settings of a refresh: those of a batch, and what becomes of rows that are gone."""
+
+from typing import Literal
+
+from jobs.settings import Settings, TargetSettings
+
+OnDelete = Literal["delete", "mark", "keep"]
+
+
+class RefreshTargetSettings(TargetSettings):
+    """A target that follows its source; `on_delete` is what becomes of a row that is gone."""
+
+    mode: Literal["merge"] = "merge"
+    on_delete: OnDelete = "delete"
+
+
+class RefreshSettings(Settings):
+    """All that a refresh reads from its file."""
+
+    target: RefreshTargetSettings
