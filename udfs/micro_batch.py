@@ -61,7 +61,7 @@ class MicroBatches:
 
     @contextmanager
     def answered(
-        self, source: DataFrame, work: Work, number: int, run_id: str
+        self, source: DataFrame, work: Work, number: int | str, run_id: str
     ) -> Iterator[Answered]:
         """Answer the source's rows; give them, to be written in the block.
 
@@ -81,7 +81,7 @@ class MicroBatches:
                 yield Answered(together, BatchCounts.of(_first(together.agg(*columns.counted))))
         self._taking.add(self._name(number))
 
-    def forget(self, spark: SparkSession, number: int) -> None:
+    def forget(self, spark: SparkSession, number: int | str) -> None:
         """Let a micro-batch be answered anew; what was paid for goes to the ledger first."""
         name = self._name(number)
         self.ledger.take_all(spark, [name], f"{name}/{uuid4().hex}")
@@ -100,7 +100,12 @@ class MicroBatches:
         return self._columns[1]
 
     def _journalled(
-        self, source: DataFrame, work: Work, columns: StraightColumns, number: int, run_id: str
+        self,
+        source: DataFrame,
+        work: Work,
+        columns: StraightColumns,
+        number: int | str,
+        run_id: str,
     ) -> tuple[DataFrame, Mapping[str, Any]]:
         """Return the rows that the short way gave, and what was counted of them."""
         spark, name = source.sparkSession, self._name(number)
@@ -143,7 +148,7 @@ class MicroBatches:
             hits.unpersist()
             keys.unpersist()
 
-    def _name(self, number: int) -> str:
+    def _name(self, number: int | str) -> str:
         return f"{self.stream}-{number}"
 
 

@@ -81,10 +81,16 @@ def start(command, conf, broker, endpoint, *more):
         )
 
 
-def run_killed(step, conf, broker, endpoint):
+def run_killed(step, conf, broker, endpoint, tokens=None):
     """Run a stream over what is there until it is killed at a step."""
     command = [sys.executable, "-c", KILLED_AT, step]
-    assert start(command, conf, broker, endpoint, "--available-now").wait(120) == -signal.SIGKILL
+    running = start(command, conf, broker, endpoint, "--available-now", *limit(tokens))
+    assert running.wait(180) == -signal.SIGKILL
+
+
+def limit(tokens):
+    """Return the setting that cuts micro-batches; a prompt and its answer take some 350 tokens."""
+    return [] if tokens is None else ["--set", f"max_tokens_per_batch={tokens}"]
 
 
 def check_whole(folder, count):
@@ -96,11 +102,16 @@ def check_whole(folder, count):
 
 
 def test_killed_at_each_step_of_a_micro_batch_it_goes_on_there(conf, broker, topic, tmp_path):
-    """From the journal on, nothing is asked again; Delta skips what has landed."""
+    """From the journal on, nothing is asked again; Delta skips what has landed.
+
+    Also where the micro-batch is cut in slices by then, or in others.
+    """
     produce(broker.bootstrap, topic, messages(0, MESSAGES), partitions=2)
     with FakeEndpoint() as endpoint:
-        for step in ("journal-after", "target-before", "target-after", "ledger-before"):
-            run_killed(step, conf, broker, endpoint)
+        run_killed("journal-after", conf, broker, endpoint)
+        run_killed("target-before", conf, broker, endpoint, tokens=2000)
+        run_killed("target-after", conf, broker, endpoint, tokens=2000)
+        run_killed("ledger-before", conf, broker, endpoint, tokens=1100)
         last = start(COMMAND, conf, broker, endpoint, "--available-now", "--json")
         assert last.wait(120) == 0
         assert len(endpoint.calls()) == MESSAGES
@@ -145,7 +156,8 @@ def test_killed_at_random_again_and_again(conf, broker, topic, tmp_path):
             count = random.randint(1, MESSAGES)
             produce(broker.bootstrap, topic, messages(sent, count), partitions=2)
             sent += count
-            run_killed(random.choice(steps), conf, broker, endpoint)
+            tokens = random.choice([None, None, 500, 1100, 2000])
+            run_killed(random.choice(steps), conf, broker, endpoint, tokens)
         last = start(COMMAND, conf, broker, endpoint, "--available-now", "--json")
         assert last.wait(120) == 0
         assert len(endpoint.calls()) == sent
