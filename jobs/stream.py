@@ -38,6 +38,7 @@ from udfs.work import Work
 LOG = logging.getLogger("gristmill")
 SECONDS_BETWEEN_LOOKS = 1
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
+_MESSAGES_GONE = "failOnDataLoss"
 _NOT_ASKED = {Pending.code, CredentialRejected.code}
 _MAY_PASS = set(error_codes(TransientError))
 
@@ -146,6 +147,9 @@ class Stream:
                 return
             if isinstance(self._failure, GristmillError):
                 raise self._failure from None
+            told = f"{error}\n{self._failure}"
+            if _MESSAGES_GONE in told:
+                raise JobError(_gone(self.settings, told)) from None
             raise JobError(f"the stream failed: {_reason(error)}") from (self._failure or error)
 
 
@@ -255,6 +259,18 @@ def _check(settings: StreamSettings, decoded: DataFrame, work: Work) -> None:
     for column in (*work.key, *work.keep):
         type_of(name, decoded, column)
     check_names(name, (it for it in (*work.key, *work.keep) if it != SOURCE))
+
+
+def _gone(settings: StreamSettings, told: str) -> str:
+    """Say that the topic no longer has what comes next, and what to do."""
+    lines = [line.strip() for line in told.splitlines()]
+    where = next((it for it in lines if "offset" in it and "artition" in it), "")
+    return (
+        f"topic {settings.source.name!r} no longer has messages that the stream has not read: "
+        f"retention or a new topic took them. {where[:300]} Nothing was written past them. To go "
+        "on with what is there, choose a new checkpoint with on_new_checkpoint: continue, or for a "
+        "topic that was made anew another target, since its offsets begin again"
+    )
 
 
 def _reason(error: StreamingQueryException) -> str:

@@ -1,9 +1,9 @@
 """Where a micro-batch ends: target, dead letters and output topic, each commit landing once."""
 
+import logging
 from collections.abc import Callable
 from functools import cached_property
 
-from delta.exceptions import DeltaConcurrentModificationException
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -12,12 +12,13 @@ from jobs.checkpoint import GENERATION, Checkpoint, last_written
 from jobs.stream_settings import COORDINATES, OutputSettings, StreamSettings
 from jobs.stream_source import SOURCE, kafka_options
 from jobs.targets import is_dead
-from udfs.delta import Numbered, Table, Told
+from udfs.delta import CONFLICTS, Numbered, Table, Told
 from udfs.micro_batch import Answered
 from udfs.slices import Slice, nothing
 from udfs.straight_columns import MESSAGE
 from udfs.work import PART_ERROR, error_column
 
+LOG = logging.getLogger("gristmill")
 _ATTEMPTS = 5
 
 
@@ -138,7 +139,8 @@ class StreamTarget:
             try:
                 write()
                 return
-            except DeltaConcurrentModificationException as conflict:
+            except CONFLICTS as conflict:
+                LOG.info("%s: another commit came between; written again", self.table.name)
                 if attempt == _ATTEMPTS:
                     raise JobError(
                         f"target {self.table.name}: others commit to it all the time: {conflict}"

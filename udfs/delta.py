@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from delta.exceptions import ConcurrentTransactionException
+from delta.exceptions import (
+    ConcurrentAppendException,
+    ConcurrentDeleteDeleteException,
+    ConcurrentDeleteReadException,
+    ConcurrentTransactionException,
+    ConcurrentWriteException,
+    DeltaConcurrentModificationException,
+    MetadataChangedException,
+    ProtocolChangedException,
+)
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JError
 from pyspark.errors import AnalysisException
@@ -16,6 +25,16 @@ from pyspark.sql import functions as F
 
 from chains.errors import JobError, TableError
 
+# Delta's Python errors have no common base, but for PySparkException.
+CONFLICTS = (
+    ConcurrentAppendException,
+    ConcurrentDeleteDeleteException,
+    ConcurrentDeleteReadException,
+    ConcurrentWriteException,
+    DeltaConcurrentModificationException,
+    MetadataChangedException,
+    ProtocolChangedException,
+)
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _MERGED_ROWS = ("numTargetRowsInserted", "numTargetRowsUpdated")
 
