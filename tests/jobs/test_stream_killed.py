@@ -85,7 +85,7 @@ def run_killed(step, conf, broker, endpoint, tokens=None):
     """Run a stream over what is there until it is killed at a step."""
     command = [sys.executable, "-c", KILLED_AT, step]
     running = start(command, conf, broker, endpoint, "--available-now", *limit(tokens))
-    assert running.wait(180) == -signal.SIGKILL
+    assert running.wait(300) == -signal.SIGKILL
 
 
 def limit(tokens):
@@ -113,7 +113,7 @@ def test_killed_at_each_step_of_a_micro_batch_it_goes_on_there(conf, broker, top
         run_killed("target-after", conf, broker, endpoint, tokens=2000)
         run_killed("ledger-before", conf, broker, endpoint, tokens=1100)
         last = start(COMMAND, conf, broker, endpoint, "--available-now", "--json")
-        assert last.wait(120) == 0
+        assert last.wait(300) == 0
         assert len(endpoint.calls()) == MESSAGES
     check_whole(tmp_path, MESSAGES)
 
@@ -124,7 +124,7 @@ def test_asked_to_stop_it_ends_its_micro_batch_first(conf, broker, topic, tmp_pa
         running = start(COMMAND, conf, broker, endpoint, "--json")
         endpoint.wait_for(lambda calls: len(calls) >= 2, timeout=120)
         running.send_signal(signal.SIGTERM)
-        assert running.wait(120) == 0
+        assert running.wait(300) == 0
         printed = json.loads((tmp_path / "printed.json").read_text())
         assert printed["new"] == len(endpoint.calls()) == MESSAGES
     check_whole(tmp_path, MESSAGES)
@@ -140,7 +140,7 @@ def test_a_broker_killed_and_started_again_loses_nothing(conf, topic, tmp_path):
         produce(broker.bootstrap, topic, messages(4, MESSAGES - 4))
         endpoint.wait_for(lambda calls: len(calls) >= MESSAGES, timeout=180)
         running.send_signal(signal.SIGTERM)
-        assert running.wait(120) == 0
+        assert running.wait(300) == 0
         assert len(endpoint.calls()) == MESSAGES
     check_whole(tmp_path, MESSAGES)
 
@@ -159,6 +159,6 @@ def test_killed_at_random_again_and_again(conf, broker, topic, tmp_path):
             tokens = random.choice([None, None, 500, 1100, 2000])
             run_killed(random.choice(steps), conf, broker, endpoint, tokens)
         last = start(COMMAND, conf, broker, endpoint, "--available-now", "--json")
-        assert last.wait(120) == 0
+        assert last.wait(300) == 0
         assert len(endpoint.calls()) == sent
     check_whole(tmp_path, sent)
