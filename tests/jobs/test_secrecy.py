@@ -7,6 +7,7 @@ import pytest
 
 from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
 from jobs.batch import run_batch
+from jobs.producer import produce
 from jobs.stream import Stream, Trigger
 
 pytestmark = pytest.mark.spark
@@ -54,10 +55,11 @@ def test_no_password_of_a_kafka_client_is_told_anywhere(
     secret = tmp_path / "secret"
     secret.write_text(f'some.LoginModule required password="{KEY}";')
     names = ("kafka.ssl.key.password", "kafka.sasl.jaas.config")
-    options = {name: f"file:{secret}" for name in names}
+    options = dict.fromkeys(names, f"file:{secret}")
     output = {"bootstrap": broker.bootstrap, "topic": f"{topic}-out", "options": options}
     given = settings(f"source.kafka.options={json.dumps(options)}", f"output={json.dumps(output)}")
     caplog.set_level(logging.DEBUG, "gristmill")
+    produce(broker.bootstrap, output["topic"], [])
     send({"id": "a", "body": "key=a"})
     assert Stream(spark, given).run(Trigger(available_now=True)).new == 1
     logs = list(tmp_path_factory.getbasetemp().glob("logs*/spark.log"))
