@@ -18,9 +18,9 @@ from jobs.stream import Stream, Trigger
 
 pytestmark = [pytest.mark.spark, pytest.mark.process]
 
-ROUNDS = int(os.environ.get("GRISTMILL_FAULT_ROUNDS", "0"))
-STEPS = int(os.environ.get("GRISTMILL_FAULT_STEPS", "100")) if ROUNDS else 6
-long = pytest.mark.skipif(ROUNDS == 0, reason="long: make test-faults sets GRISTMILL_FAULT_ROUNDS")
+ROUNDS = int(os.environ.get("FAULT_ROUNDS", "0"))
+STEPS = int(os.environ.get("FAULT_STEPS", "100")) if ROUNDS else 6
+long = pytest.mark.skipif(ROUNDS == 0, reason="long: make test-faults sets FAULT_ROUNDS")
 MEDDLED = 3
 
 

@@ -92,7 +92,7 @@ def test_dead_letters_of_a_slice_that_were_not_written_come_with_the_restart(
     assert len(endpoint.calls()) == ROWS
 
 
-@pytest.mark.skipif("GRISTMILL_FAULT_ROUNDS" not in os.environ, reason="long: make test-faults")
+@pytest.mark.skipif("FAULT_ROUNDS" not in os.environ, reason="long: make test-faults")
 def test_an_outage_in_a_later_slice_keeps_the_earlier_ones(stream, send, read):
     send(*({"id": "a", "body": f"key=r{i:03d} says {i}"} for i in range(ROWS)))
     faults = {f"r{i:03d}": {"status": 500} for i in range(2, ROWS)}
