@@ -150,7 +150,8 @@ class Stream:
             told = f"{error}\n{self._failure}"
             if _MESSAGES_GONE in told:
                 raise JobError(_gone(self.settings, told)) from None
-            raise JobError(f"the stream failed: {_reason(error)}") from (self._failure or error)
+            cause = self._failure or error
+            raise JobError(f"the stream failed: {_reason(cause)}") from cause
 
 
 @dataclass
@@ -273,6 +274,9 @@ def _gone(settings: StreamSettings, told: str) -> str:
     )
 
 
-def _reason(error: StreamingQueryException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:4])[:1000]
+def _reason(error: BaseException) -> str:
+    """Return the first lines of what went wrong, and its first cause where Java tells one."""
+    lines = [line.strip()[:300] for line in str(error).splitlines() if line.strip()]
+    causes = [line for line in lines if line.startswith("Caused by:")]
+    told = [line for line in lines if not line.startswith("at ") and line not in causes]
+    return " ".join([*told[:4], *causes[-1:]])
