@@ -16,9 +16,11 @@ from chains.errors import JobError
 from jobs.stream_settings import StreamSettings
 from udfs.delta import Table
 from udfs.files import Place
+from udfs.slices import Slice, nothing
 
 FILE = "gristmill.json"
 GENERATION = "gristmill_stream"
+NOTHING = nothing(-1)
 _NEWEST_COMMITS = 1000
 
 
@@ -27,13 +29,13 @@ class Checkpoint:
     """A checkpoint's folder and generation.
 
     `beside_others`: the target had rows before this generation began, so a row whose key is there
-    is left out. `written` is the newest micro-batch that the target has, -1 before the first.
+    is left out. `written` is what the target has newest: a micro-batch, or a slice of one.
     """
 
     path: str
     generation: str
     beside_others: bool
-    written: int
+    written: Slice
 
 
 def open_checkpoint(spark: SparkSession, settings: StreamSettings) -> Checkpoint:
@@ -64,7 +66,7 @@ def _new(folder: Place, settings: StreamSettings) -> Checkpoint:
             "would begin at source.kafka.starting again. Restore the checkpoint, choose another "
             "target, or set on_new_checkpoint: continue to leave out rows whose key is there"
         )
-    checkpoint = Checkpoint(folder.path, uuid4().hex, beside_others, written=-1)
+    checkpoint = Checkpoint(folder.path, uuid4().hex, beside_others, NOTHING)
     content = {
         "generation": checkpoint.generation,
         "beside_others": beside_others,
@@ -92,32 +94,31 @@ def _earlier(folder: Place, settings: StreamSettings) -> Checkpoint:
     return Checkpoint(folder.path, generation, beside_others, written)
 
 
-def _check_age(folder: Place, written: int, target: Table) -> None:
+def _check_age(folder: Place, written: Slice, target: Table) -> None:
     """Refuse an older copy: its next micro-batches would be skipped, and they have other rows."""
     planned = [int(name) for name in (folder / "offsets").names() if name.isdigit()]
-    if written > max(planned, default=-1):
+    if written.batch > max(planned, default=-1):
         raise JobError(
             f"checkpoint {folder.path}: it is older than target {target.name}, which has "
-            f"micro-batch {written}; the newest here is {max(planned, default='none')}. Restore "
-            "the newer one; or begin a new one with on_new_checkpoint: continue"
+            f"micro-batch {written.batch}; the newest here is {max(planned, default='none')}. "
+            "Restore the newer one; or begin a new one with on_new_checkpoint: continue"
         )
 
 
-def last_written(spark: SparkSession, target: Table, generation: str) -> int:
-    """Return the newest micro-batch of a generation that a target has, -1 where it has none."""
+def last_written(spark: SparkSession, target: Table, generation: str) -> Slice:
+    """Return the newest that a target has of a generation, NOTHING where it has none."""
     if not target.exists(spark):
-        return -1
+        return NOTHING
     found = _newest(target.history(spark, _NEWEST_COMMITS), generation)
-    if found < 0 and target.version(spark) >= _NEWEST_COMMITS:
+    if found is None and target.version(spark) >= _NEWEST_COMMITS:
         found = _newest(target.history(spark), generation)
-    return found
+    return found or NOTHING
 
 
-def _newest(history: DataFrame, generation: str) -> int:
-    mine = history.where(F.col("userMetadata").contains(generation))
-    number = F.get_json_object("userMetadata", "$.batch").cast("long")
-    found = mine.agg(F.max(number).alias("newest")).first()
-    return -1 if found is None or found["newest"] is None else int(found["newest"])
+def _newest(history: DataFrame, generation: str) -> Slice | None:
+    mine = history.where(F.get_json_object("userMetadata", f"$.{GENERATION}") == generation)
+    found = mine.orderBy(F.desc("version")).select("userMetadata").first()
+    return None if found is None else Slice.read(json.loads(found["userMetadata"]))
 
 
 def _job(settings: StreamSettings) -> dict[str, str]:

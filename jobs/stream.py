@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from threading import Event, Lock
 from time import time
@@ -31,12 +31,14 @@ from jobs.stream_target import StreamTarget, send_answers
 from udfs.delta import Table
 from udfs.ledger import Ledger
 from udfs.micro_batch import MicroBatches
+from udfs.slices import Slice, cut
 from udfs.straight_columns import BatchCounts
 from udfs.work import Work
 
 LOG = logging.getLogger("gristmill")
 SECONDS_BETWEEN_LOOKS = 1
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
+_MESSAGES_GONE = "failOnDataLoss"
 _NOT_ASKED = set(error_codes(Pending))
 _MAY_PASS = set(error_codes(TransientError))
 
@@ -71,7 +73,7 @@ class Stream:
     _failure: BaseException | None = None
 
     def stop(self) -> None:
-        """Let the micro-batch in progress end, then stop."""
+        """Let the micro-batch (or slice) in progress end, then stop."""
         self._stopping.set()
 
     def run(self, trigger: Trigger) -> StreamTotals:
@@ -146,12 +148,16 @@ class Stream:
                 return
             if isinstance(self._failure, GristmillError):
                 raise self._failure from None
-            raise JobError(f"the stream failed: {_reason(error)}") from (self._failure or error)
+            told = f"{error}\n{self._failure}"
+            if _MESSAGES_GONE in told:
+                raise JobError(_gone(self.settings, told)) from None
+            cause = self._failure or error
+            raise JobError(f"the stream failed: {_reason(cause)}") from cause
 
 
 @dataclass
 class _MicroBatchJob:
-    """Pin, answer and write one micro-batch."""
+    """Pin, cut, answer and write one micro-batch."""
 
     settings: StreamSettings
     stopping: Event
@@ -164,36 +170,56 @@ class _MicroBatchJob:
     run_id: str = field(default_factory=lambda: uuid4().hex)
 
     def __call__(self, rows: DataFrame, number: int) -> None:
+        clock = Stopwatch()
+        with clock.step("pin"):
+            decoded = self.source.decode(rows)
+            self._pin(decoded)
+            decoded = self.target.one_a_key(decoded)
+        with ExitStack() as stack:
+            for piece, its_rows in self._cut(decoded, number, clock, stack):
+                if self.stopping.is_set():
+                    raise Stopped("stopped")
+                self._answer(its_rows, piece, clock)
+                clock = Stopwatch()
+
+    def _cut(
+        self, rows: DataFrame, number: int, clock: Stopwatch, stack: ExitStack
+    ) -> list[tuple[Slice, DataFrame]]:
+        """Return what is to be done of a micro-batch: all of it, or its slices one by one."""
+        limit, begun = self.settings.max_tokens_per_batch, self.target.begun(number)
+        with nullcontext() if limit is None else clock.step("cut"):
+            pieces = cut(rows, self.work, self.source.places, limit, begun)
+            return stack.enter_context(pieces)
+
+    def _answer(self, rows: DataFrame, piece: Slice, clock: Stopwatch) -> None:
+        """Answer and write; ask again and again where an outage is to be waited for."""
         wait = FIRST_WAIT_SECONDS
-        while not self._written(rows, number):
-            LOG.warning("batch %d: the endpoint fails; asked again in %.0f s", number, wait)
+        while not self._written(rows, piece, clock):
+            LOG.warning("%s: the endpoint fails; asked again in %.0f s", piece, wait)
             if self.stopping.wait(wait):
                 raise Stopped("stopped")
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
-
-    def _written(self, rows: DataFrame, number: int) -> bool:
-        """Answer and write; return False where an outage is to be waited for."""
-        clock = Stopwatch()
-        with clock.step("pin"):
             self._pin(rows)
-            decoded = self.target.one_a_key(self.source.decode(rows))
-        answering = self.batches.answered(decoded, self.work, number, self.run_id)
+
+    def _written(self, rows: DataFrame, piece: Slice, clock: Stopwatch) -> bool:
+        """Answer and write; return False where an outage is to be waited for."""
+        answering = self.batches.answered(rows, self.work, piece, self.run_id)
         try:
             with ExitStack() as stack:
                 with clock.step("answer"):
                     answered = stack.enter_context(answering)
                 self._check_outage(answered.counts)
                 with clock.step("write"):
-                    landed = self.target.write(answered, number)
+                    landed = self.target.write(answered, piece)
                     if self.settings.output is not None:
                         send_answers(answered.rows, self.work.key, self.settings.output)
         except _OutageError as outage:
             if self.settings.on_outage == "stop":
-                raise JobError(str(outage)) from None
+                raise JobError(f"{piece}: {outage}") from None
             return False
         if not landed:
-            LOG.info("batch %d: the target had it already; nothing was written twice", number)
-        self.progress.counted(self._report(number, answered.counts, clock))
+            LOG.info("%s: the target had it already; nothing was written twice", piece)
+        self.progress.counted(self._report(piece, answered.counts, clock))
         return True
 
     def _pin(self, rows: DataFrame) -> None:
@@ -205,7 +231,7 @@ class _MicroBatchJob:
             return
         now = pin_stream(self.settings, template)
         if now.pinned != self.work.pinned:
-            _check(self.settings, self.source.decode(rows), now)
+            _check(self.settings, rows, now)
             self.work = now
 
     def _check_outage(self, counts: BatchCounts) -> None:
@@ -214,12 +240,12 @@ class _MicroBatchJob:
         if sum(failed.values()) > share * counts.new or _NOT_ASKED.intersection(failed):
             raise _OutageError(
                 f"the model's endpoint failed for {failed} (by code) of {counts.new} prompts; "
-                "nothing of this micro-batch was written, and it comes again at the next start"
+                "nothing of it was written, and it comes again at the next start"
             )
 
-    def _report(self, number: int, counts: BatchCounts, clock: Stopwatch) -> BatchReport:
+    def _report(self, piece: Slice, counts: BatchCounts, clock: Stopwatch) -> BatchReport:
         return BatchReport(
-            batch=number,
+            piece=piece,
             counts=counts,
             seconds=clock.seconds,
             model=self.work.pinned.model.name,
@@ -241,6 +267,21 @@ def _check(settings: StreamSettings, decoded: DataFrame, work: Work) -> None:
     check_names(name, (it for it in (*work.key, *work.keep) if it != SOURCE))
 
 
-def _reason(error: StreamingQueryException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:4])[:1000]
+def _gone(settings: StreamSettings, told: str) -> str:
+    """Say that the topic no longer has what comes next, and what to do."""
+    lines = [line.strip() for line in told.splitlines()]
+    where = next((it for it in lines if "offset" in it and "artition" in it), "")
+    return (
+        f"topic {settings.source.name!r} no longer has messages that the stream has not read: "
+        f"retention or a new topic took them. {where[:300]} Nothing was written past them. To go "
+        "on with what is there, choose a new checkpoint with on_new_checkpoint: continue, or for a "
+        "topic that was made anew another target, since its offsets begin again"
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first lines of what went wrong, and its first cause where Java tells one."""
+    lines = [line.strip()[:300] for line in str(error).splitlines() if line.strip()]
+    causes = [line for line in lines if line.startswith("Caused by:")]
+    told = [line for line in lines if not line.startswith("at ") and line not in causes]
+    return " ".join([*told[:4], *causes[-1:]])

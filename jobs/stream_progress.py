@@ -21,14 +21,17 @@ from pyspark.sql.streaming.listener import (
 )
 
 from udfs.delta import Table, Told
+from udfs.slices import Slice
 from udfs.straight_columns import BatchCounts
 
 LOG = logging.getLogger("gristmill")
 SECONDS_A_COMMIT = 15.0
+_SLICE = T.StructType([T.StructField(name, T.LongType()) for name in ("first", "end", "of")])
 _METRICS = T.StructType(
     [
         T.StructField("stream", T.StringType()),
         T.StructField("batch", T.LongType()),
+        T.StructField("slice", _SLICE),
         T.StructField("ended_at", T.TimestampType()),
         T.StructField("rows", T.LongType()),
         T.StructField("new", T.LongType()),
@@ -49,13 +52,14 @@ _METRICS = T.StructType(
 
 @dataclass(frozen=True)
 class BatchReport:
-    """The numbers of one micro-batch.
+    """The numbers of one micro-batch, or of a slice of it.
 
     `new` prompts were paid for; `seconds` by step; `lag_messages` is how many messages the source
     has beyond it, `lag_seconds` the age of its newest message when it was written (None: unknown).
+    Spark tells `lag_messages` and the step `all` at the end of a micro-batch, with its last slice.
     """
 
-    batch: int
+    piece: Slice
     counts: BatchCounts
     seconds: Mapping[str, float]
     model: str
@@ -70,7 +74,7 @@ class BatchReport:
         behind = "?" if self.lag_messages is None else f"{self.lag_messages:,}"
         age = "?" if self.lag_seconds is None else f"{self.lag_seconds:.1f}"
         return (
-            f"batch {self.batch}: {counts.rows:,} rows, {counts.new:,} new, "
+            f"{self.piece}: {counts.rows:,} rows, {counts.new:,} new, "
             f"{counts.cached:,} cached, {counts.skipped:,} skipped, {errors:,} errors; "
             f"tokens {counts.input_tokens:,} in {counts.output_tokens:,} out; "
             f"seconds {steps}; lag {behind} messages, {age} s"
@@ -93,7 +97,7 @@ class StreamTotals:
     def add(self, report: BatchReport) -> None:
         """Add a micro-batch."""
         counts = report.counts
-        self.batches += 1
+        self.batches += report.piece.is_last
         for name in ("rows", "new", "cached", "skipped"):
             setattr(self, name, getattr(self, name) + getattr(counts, name))
         _sum_into(self.errors, counts.errors)
@@ -135,7 +139,7 @@ class StreamProgress(StreamingQueryListener):
 
     def __exit__(self, *_: object) -> None:
         self._spark.streams.removeListener(self)
-        for report in sorted(self._open.values(), key=lambda it: it.batch):
+        for report in sorted(self._open.values(), key=lambda it: it.piece.batch):
             self._finish(report)
         self._open.clear()
         self._flush()
@@ -144,10 +148,13 @@ class StreamProgress(StreamingQueryListener):
             self._writing.result()
 
     def counted(self, report: BatchReport) -> None:
-        """Take the numbers of a micro-batch that has been written."""
+        """Take the numbers of what has been written; of the end of a micro-batch Spark tells."""
         with self._lock:
             self._totals.add(report)
-            self._open[report.batch] = report
+            if report.piece.is_last:
+                self._open[report.piece.batch] = report
+        if not report.piece.is_last:
+            self._finish(report)
 
     def onQueryStarted(self, event: QueryStartedEvent) -> None:  # noqa: D102
         return
@@ -189,7 +196,7 @@ class StreamProgress(StreamingQueryListener):
         model_ms = counts.pop("model_ms")
         return counts | {
             "stream": self._stream,
-            "batch": report.batch,
+            **{"slice": None, **report.piece.told()},
             "ended_at": datetime.now(UTC),
             "model_seconds": model_ms / 1000,
             "seconds": dict(report.seconds),

@@ -78,12 +78,14 @@ class StreamSettings(JobSettings):
 
     `checkpoint` holds how far it has come. `on_outage` says what happens when the model's endpoint
     fails for more than `outage_share` of what a micro-batch asks: stop, or wait and ask again.
+    A micro-batch of more than `max_tokens_per_batch` is answered and written in slices.
     """
 
     source: StreamSourceSettings
     checkpoint: str
     output: OutputSettings | None = None
     max_rows_per_batch: int = Field(10_000, ge=1)
+    max_tokens_per_batch: int | None = Field(None, ge=1)
     on_outage: Literal["stop", "wait"] = "stop"
     outage_share: float = Field(0.5, gt=0, le=1)
     on_new_checkpoint: Literal["refuse", "continue"] = "refuse"

@@ -81,6 +81,18 @@ class StreamSource:
         return self.settings.source.key or COORDINATES
 
     @property
+    def places(self) -> list[Column]:
+        """Columns that order the decoded rows: strings and numbers, never null.
+
+        The place in the topic; of a table the key, and the row itself where it has none.
+        """
+        if self.settings.source.kafka is not None:
+            return [F.col(name) for name in COORDINATES]
+        key = [F.coalesce(F.col(name).cast("string"), F.lit("")) for name in self.key]
+        without = F.concat(*(F.col(name).cast("string") for name in self.key)).isNull()
+        return [*key, F.when(without, F.sha2(MESSAGE, 256)).otherwise("")]
+
+    @property
     def kept(self) -> tuple[str, ...]:
         """Columns that go to the target beside the key."""
         of_kafka = (*COORDINATES, "kafka_timestamp", "kafka_key")

@@ -5,7 +5,7 @@ from functools import cached_property
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from chains.errors import SettingsError
+from chains.errors import SettingsError, Undecodable
 from jobs.checkpoint import GENERATION, Checkpoint, last_written
 from jobs.stream_settings import COORDINATES, OutputSettings, StreamSettings
 from jobs.stream_source import SOURCE, kafka_options
@@ -13,7 +13,9 @@ from jobs.targets import is_dead
 from udfs.conflicts import past_conflicts
 from udfs.delta import Numbered, Table, Told
 from udfs.micro_batch import Answered
+from udfs.slices import Slice, nothing
 from udfs.straight_columns import MESSAGE
+from udfs.work import PART_ERROR, error_column
 
 
 class StreamTarget:
@@ -63,6 +65,12 @@ class StreamTarget:
         """The condition that a row is a dead letter: no answer, or no key to stand under."""
         return is_dead() | ~_has_key(self.key)
 
+    @cached_property
+    def _error(self) -> Column:
+        """Why a row is none: what its source says, or that it has no key to stand under."""
+        no_key = error_column(Undecodable(f"expected a value in each of {list(self.key)}"))
+        return F.coalesce(PART_ERROR, F.when(~_has_key(self.key), no_key))
+
     def one_a_key(self, rows: DataFrame) -> DataFrame:
         """Return one of a micro-batch's rows for each key: the last for merge, else the first.
 
@@ -74,12 +82,15 @@ class StreamTarget:
         order = [F.desc(it) if self.mode == "merge" else F.asc(it) for it in places]
         alone = F.when(~_has_key(self.key), F.struct(*places))
         window = Window.partitionBy(*self.key, alone).orderBy(*order)
-        return (
-            rows.withColumn("_rank", F.row_number().over(window)).where("_rank = 1").drop("_rank")
-        )
+        ranked = rows.withColumn("_rank", F.row_number().over(window)).where("_rank = 1")
+        return ranked.withColumn(PART_ERROR, self._error).drop("_rank")
 
-    def write(self, answered: Answered, number: int) -> bool:
-        """Write a micro-batch; return False where the target had it already.
+    def begun(self, batch: int) -> Slice:
+        """Return the last slice of a micro-batch that the target has."""
+        return self._written if self._written.batch == batch else nothing(batch)
+
+    def write(self, answered: Answered, piece: Slice) -> bool:
+        """Write a micro-batch or a slice of it; return False where the target had it already.
 
         1. The target: readers see it whole. 2. The dead letters. A crash in between is mended when
         the micro-batch comes again: what has landed is skipped.
@@ -87,30 +98,30 @@ class StreamTarget:
         rows, counts = answered.rows, answered.counts
         has_dead = bool(counts.errors or (counts.skipped and not self.is_named_by_place))
         good = rows.where(~self._dead) if has_dead else rows
-        landed = self._add(good.drop("raw", MESSAGE), number)
+        landed = self._add(good.drop("raw", MESSAGE), piece)
         if has_dead:
             letters = rows.where(self._dead).withColumn("result", F.lit(None).cast("string"))
-            past_conflicts(self.errors, lambda: self._add_letters(letters, number))
+            past_conflicts(self.errors, lambda: self._add_letters(letters, piece))
         return landed
 
-    def _add_letters(self, letters: DataFrame, number: int) -> None:
+    def _add_letters(self, letters: DataFrame, piece: Slice) -> None:
         app = f"stream/{self.checkpoint.generation}/errors"
-        self.errors.append(letters, Numbered(app, number))
+        self.errors.append(letters, Numbered(app, piece.number))
 
-    def _add(self, rows: DataFrame, number: int) -> bool:
+    def _add(self, rows: DataFrame, piece: Slice) -> bool:
         spark = rows.sparkSession
         version = self.table.version(spark)
         if self._version is not None and version != self._version:
             self._written = last_written(spark, self.table, self.checkpoint.generation)
-        if number <= self._written:
+        if piece.number <= self._written.number:
             self._version = version
             return False
-        past_conflicts(self.table, lambda: self._commit(rows, number))
-        self._written, self._version = number, self.table.version(spark)
+        past_conflicts(self.table, lambda: self._commit(rows, piece))
+        self._written, self._version = piece, self.table.version(spark)
         return True
 
-    def _commit(self, rows: DataFrame, number: int) -> None:
-        commit = Told({GENERATION: self.checkpoint.generation, "batch": number})
+    def _commit(self, rows: DataFrame, piece: Slice) -> None:
+        commit = Told({GENERATION: self.checkpoint.generation} | piece.told())
         if self.is_named_by_place and not self.checkpoint.beside_others:
             self.table.append(rows, commit)
         elif self.mode == "merge" and not self.is_named_by_place:

@@ -25,6 +25,7 @@ from udfs.paying import COUNTED, Paying
 from udfs.progress import Progress
 from udfs.schema import result_type
 from udfs.straight import Straight
+from udfs.tokens import CountingTokens
 
 
 def pin(chain: Chain, model: ModelRef) -> Pinned:
@@ -57,6 +58,16 @@ def completion_udf(pinned: Pinned) -> Callable[[Column], Column]:
         return answering(batches)
 
     return _arrow_udf(complete, kind)
+
+
+def tokens_udf(pinned: Pinned) -> Callable[[Column], Column]:
+    """Return the function from a struct of variables to the tokens that its call may take."""
+    counting = CountingTokens(pinned)
+
+    def count(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
+        return counting(batches)
+
+    return _arrow_udf(count, T.LongType())
 
 
 def pay(

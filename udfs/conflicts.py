@@ -1,15 +1,34 @@
 """Writing to a Delta table while others do."""
 
+import logging
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TypeVar
 
-from delta.exceptions import DeltaConcurrentModificationException
+from delta.exceptions import (
+    ConcurrentAppendException,
+    ConcurrentDeleteDeleteException,
+    ConcurrentDeleteReadException,
+    ConcurrentWriteException,
+    DeltaConcurrentModificationException,
+    MetadataChangedException,
+    ProtocolChangedException,
+)
 
 from chains.errors import JobError
 from udfs.delta import Table
 
+LOG = logging.getLogger("gristmill")
 _ATTEMPTS = 5
+# They have no base in common but PySparkException.
+_CONFLICTS = (
+    ConcurrentAppendException,
+    ConcurrentDeleteDeleteException,
+    ConcurrentDeleteReadException,
+    ConcurrentWriteException,
+    DeltaConcurrentModificationException,
+    MetadataChangedException,
+    ProtocolChangedException,
+)
 _Written = TypeVar("_Written")
 
 
@@ -19,11 +38,13 @@ def past_conflicts(table: Table, write: Callable[[], _Written]) -> _Written:
     Raises JobError where others do not leave the table alone.
     """
     for _ in range(_ATTEMPTS - 1):
-        with suppress(DeltaConcurrentModificationException):
+        try:
             return write()
+        except _CONFLICTS:
+            LOG.info("%s: another commit came between; written again", table.name)
     try:
         return write()
-    except DeltaConcurrentModificationException as conflict:
+    except _CONFLICTS as conflict:
         raise JobError(
             f"table {table.name!r}: others commit to it all the time: {conflict}"
         ) from conflict

@@ -22,6 +22,7 @@ from udfs import flow
 from udfs.completion import straight_udf
 from udfs.known import KnownFingerprints
 from udfs.ledger import Ledger, answers_to, newest
+from udfs.slices import Slice
 from udfs.straight_columns import BatchCounts, StraightColumns
 from udfs.taking import Taking
 from udfs.work import Work, completed
@@ -61,16 +62,18 @@ class MicroBatches:
 
     @contextmanager
     def answered(
-        self, source: DataFrame, work: Work, number: int, run_id: str
+        self, source: DataFrame, work: Work, piece: Slice, run_id: str
     ) -> Iterator[Answered]:
-        """Answer the source's rows; give them, to be written in the block.
+        """Answer a micro-batch's rows, or a slice of them; give them, to be written in the block.
 
-        A number that was answered before, by a run that was killed, asks nothing again.
+        What was answered before, by a run that was killed or in another slice, is not asked again.
         """
         self._follow_others()
         columns = self._columns_of(work, source)
-        name = f"{self.stream}-{number}"
+        name = f"{self.stream}-{piece.batch}"
         with self._given(source, work, columns, name, run_id) as (rows, found):
+            if piece.is_last:
+                self._finish(source.sparkSession, name)
             self._known.add(found["fingerprints"])
             if found["deferred"] == 0:
                 yield Answered(rows.select(*columns.typed), BatchCounts.of(found))
@@ -80,7 +83,7 @@ class MicroBatches:
                 with self._resolved(source, deferred, wanted, work, run_id) as resolved:
                     together = direct.unionByName(resolved)
                     yield Answered(together, BatchCounts.of(_first(together.agg(*columns.counted))))
-        if found["new"]:
+        if piece.is_last and self.ledger.journal(source.sparkSession).exists(name):
             self._taking.add(name)
 
     def _follow_others(self) -> None:
@@ -89,6 +92,11 @@ class MicroBatches:
         if now - self._looked_at >= SECONDS_BETWEEN_LOOKS:
             self._looked_at = now
             self._known.refresh(self._taking.version_of_others())
+
+    def _finish(self, spark: SparkSession, name: str) -> None:
+        journal = self.ledger.journal(spark)
+        if journal.exists(name):
+            journal.finish(name)
 
     def _columns_of(self, work: Work, source: DataFrame) -> StraightColumns:
         if self._columns is None or self._columns[0] is not work:
@@ -113,8 +121,6 @@ class MicroBatches:
         rows = prepared.withColumn("given", ask(columns.asked)).select(*columns.given).persist()
         try:
             found = _first(rows.agg(*columns.followed))
-            if found["new"]:
-                journal.finish(name)
             yield rows, found
         finally:
             rows.unpersist()

@@ -3,100 +3,21 @@
 import base64
 import json
 import shutil
-import uuid
-from pathlib import Path
 from queue import Queue
 from threading import Thread
 
 import pytest
 from confluent_kafka import Consumer
-from deltalake import DeltaTable
+from messages import answers, document
 
 from chains.errors import JobError, SettingsError, TableError
 from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
 from jobs.log_chain import run_log_chain
-from jobs.producer import Record, produce
+from jobs.producer import produce
 from jobs.replay import run_replay
-from jobs.settings import load_settings_of
 from jobs.stream import Stream, Trigger
-from jobs.stream_settings import StreamSettings
 
 pytestmark = [pytest.mark.spark, pytest.mark.process]
-
-
-@pytest.fixture
-def topic(broker):
-    name = f"stream-{uuid.uuid4().hex[:8]}"
-    produce(broker.bootstrap, name, [], partitions=2)
-    return name
-
-
-@pytest.fixture
-def send(broker, topic):
-    """Return a function that sends values to the topic, in order."""
-
-    def send(*values):
-        produce(broker.bootstrap, topic, [_record(it) for it in values])
-
-    return send
-
-
-def _record(value):
-    """Return a record; those of one id go to one partition, so that their order is kept."""
-    if isinstance(value, dict):
-        return Record(str(value["id"]).encode(), json.dumps(value).encode(), 1_700_000_000_000)
-    return Record(b"other", value, 1_700_000_000_000)
-
-
-def document(number):
-    return {"id": f"r{number:03d}", "body": f"key=r{number:03d} says {number}"}
-
-
-@pytest.fixture
-def settings(broker, topic, endpoint, tmp_path):
-    """Return a function from assignments to the settings of a stream in this folder."""
-    conf = tmp_path / "stream.yml"
-    conf.write_text(
-        f"""
-        source:
-          kafka:
-            bootstrap: {broker.bootstrap}
-            topic: {topic}
-            schema: id string, body string, pages int
-          columns: {{document: body}}
-        target: {{table: {tmp_path}/target, mode: append}}
-        chain: {{name: summarize, model: endpoint:fake/m}}
-        endpoints: {{fake: {{base_url: "{endpoint.base_url}", attempts: 1}}}}
-        ledger: {{table: {tmp_path}/ledger}}
-        checkpoint: {tmp_path}/checkpoint
-        work_dir: {tmp_path}
-        """
-    )
-    return lambda *assignments: load_settings_of(StreamSettings, conf, assignments)
-
-
-@pytest.fixture
-def stream(spark, settings):
-    """Return a function that runs the stream over what the topic has."""
-    return lambda *assignments: Stream(spark, settings(*assignments)).run(
-        Trigger(available_now=True)
-    )
-
-
-@pytest.fixture
-def read(tmp_path):
-    """Return a function that reads a table of the stream with a reader that is not Spark."""
-
-    def read(name):
-        path = f"{tmp_path}/{name}"
-        there = Path(path, "_delta_log").is_dir()
-        return DeltaTable(path).to_pyarrow_table().to_pylist() if there else []
-
-    return read
-
-
-def answers(rows):
-    return {row["result"].partition(":")[0].removeprefix("answer to ") for row in rows}
 
 
 def test_every_message_ends_once(stream, send, read, endpoint):

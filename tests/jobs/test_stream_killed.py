@@ -21,7 +21,7 @@ pytestmark = pytest.mark.process
 
 COMMAND = [sys.executable, "-c", "import sys; from jobs.cli import main; sys.exit(main())"]
 MESSAGES = 12
-ROUNDS = int(os.environ.get("GRISTMILL_FAULT_ROUNDS", "0"))
+ROUNDS = int(os.environ.get("FAULT_ROUNDS", "0"))
 
 KILLED_AT = killed_at(
     "from jobs import stream_target; from udfs import journal, taking",
@@ -81,10 +81,16 @@ def start(command, conf, broker, endpoint, *more):
         )
 
 
-def run_killed(step, conf, broker, endpoint):
+def run_killed(step, conf, broker, endpoint, tokens=None):
     """Run a stream over what is there until it is killed at a step."""
     command = [sys.executable, "-c", KILLED_AT, step]
-    assert start(command, conf, broker, endpoint, "--available-now").wait(120) == -signal.SIGKILL
+    running = start(command, conf, broker, endpoint, "--available-now", *limit(tokens))
+    assert running.wait(300) == -signal.SIGKILL
+
+
+def limit(tokens):
+    """Return the setting that cuts micro-batches; a prompt and its answer take some 350 tokens."""
+    return [] if tokens is None else ["--set", f"max_tokens_per_batch={tokens}"]
 
 
 def check_whole(folder, count):
@@ -96,13 +102,18 @@ def check_whole(folder, count):
 
 
 def test_killed_at_each_step_of_a_micro_batch_it_goes_on_there(conf, broker, topic, tmp_path):
-    """From the journal on, nothing is asked again; Delta skips what has landed."""
+    """From the journal on, nothing is asked again; Delta skips what has landed.
+
+    Also where the micro-batch is cut in slices by then, or in others.
+    """
     produce(broker.bootstrap, topic, messages(0, MESSAGES), partitions=2)
     with FakeEndpoint() as endpoint:
-        for step in ("journal-after", "target-before", "target-after", "ledger-before"):
-            run_killed(step, conf, broker, endpoint)
+        run_killed("journal-after", conf, broker, endpoint)
+        run_killed("target-before", conf, broker, endpoint, tokens=2000)
+        run_killed("target-after", conf, broker, endpoint, tokens=2000)
+        run_killed("ledger-before", conf, broker, endpoint, tokens=1100)
         last = start(COMMAND, conf, broker, endpoint, "--available-now", "--json")
-        assert last.wait(120) == 0
+        assert last.wait(300) == 0
         assert len(endpoint.calls()) == MESSAGES
     check_whole(tmp_path, MESSAGES)
 
@@ -113,7 +124,7 @@ def test_asked_to_stop_it_ends_its_micro_batch_first(conf, broker, topic, tmp_pa
         running = start(COMMAND, conf, broker, endpoint, "--json")
         endpoint.wait_for(lambda calls: len(calls) >= 2, timeout=120)
         running.send_signal(signal.SIGTERM)
-        assert running.wait(120) == 0
+        assert running.wait(300) == 0
         printed = json.loads((tmp_path / "printed.json").read_text())
         assert printed["new"] == len(endpoint.calls()) == MESSAGES
     check_whole(tmp_path, MESSAGES)
@@ -129,12 +140,12 @@ def test_a_broker_killed_and_started_again_loses_nothing(conf, topic, tmp_path):
         produce(broker.bootstrap, topic, messages(4, MESSAGES - 4))
         endpoint.wait_for(lambda calls: len(calls) >= MESSAGES, timeout=180)
         running.send_signal(signal.SIGTERM)
-        assert running.wait(120) == 0
+        assert running.wait(300) == 0
         assert len(endpoint.calls()) == MESSAGES
     check_whole(tmp_path, MESSAGES)
 
 
-@pytest.mark.skipif(ROUNDS == 0, reason="long: make test-faults sets GRISTMILL_FAULT_ROUNDS")
+@pytest.mark.skipif(ROUNDS == 0, reason="long: make test-faults sets FAULT_ROUNDS")
 def test_killed_at_random_again_and_again(conf, broker, topic, tmp_path):
     """Re-paid for a kill is at most the micro-batch that was being asked."""
     random, sent = Random(7), 0
@@ -145,8 +156,9 @@ def test_killed_at_random_again_and_again(conf, broker, topic, tmp_path):
             count = random.randint(1, MESSAGES)
             produce(broker.bootstrap, topic, messages(sent, count), partitions=2)
             sent += count
-            run_killed(random.choice(steps), conf, broker, endpoint)
+            tokens = random.choice([None, None, 500, 1100, 2000])
+            run_killed(random.choice(steps), conf, broker, endpoint, tokens)
         last = start(COMMAND, conf, broker, endpoint, "--available-now", "--json")
-        assert last.wait(120) == 0
+        assert last.wait(300) == 0
         assert len(endpoint.calls()) == sent
     check_whole(tmp_path, sent)
