@@ -53,7 +53,7 @@ class Journal:
 
     def finish(self, name: str) -> None:
         """Mark a journal that gets no more answers."""
-        (self._place(name) / _WHOLE).write(b"")
+        (self._place(name) / _WHOLE).replace(b"")
 
     def read(self, *names: str) -> DataFrame:
         """Return the answers of journals, each as often as it was paid for."""

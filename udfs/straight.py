@@ -24,7 +24,8 @@ class Straight:
 
     Equal questions of a task are asked once, and what the micro-batch's journal has is not asked
     again; `comes_again` is whether it can have anything. A question that the ledger may know, and
-    an input that is asked by its parts, are `deferred`: they come back without a completion.
+    an input that is asked by its parts, are `deferred`: they come back without a completion. A row
+    that is null is not asked.
     `kind` is the struct of what is returned, `journalled` that of the journal's columns.
     """
 
@@ -42,7 +43,10 @@ class Straight:
         with TaskJournal.of_this_task(self.folder, pa.schema(self.journalled)) as journal:
             answered = journal.found(all_tasks=True) if self.comes_again else {}
             for rows in windows(batches):
-                asked = [(chain.ask(row["variables"], model), row["key"]) for row in rows]
+                asked = [
+                    (chain.ask(row["variables"], model), row["key"]) if row else (None, "")
+                    for row in rows
+                ]
                 for paid in self._paid(asked, answered, chain, model):
                     journal.add(paid)
                     answered |= {str(row["fingerprint"]): row for row in paid}

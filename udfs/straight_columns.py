@@ -54,7 +54,8 @@ class StraightColumns:
     """Lists to select, in their order.
 
     prepared: of the source: key, kept columns, variables, PART_ERROR; equal `variables` meet in one
-    task. asked: the struct that the function takes; its completion is the column `given`. given: of
+    task. asked: the struct that the function takes, null where a row has a PART_ERROR; its
+    completion is the column `given`. given: of
     that, what is held. typed: of that, what a target gets. counted: aggregates for `BatchCounts`;
     followed: those, and what the stream has to know.
     """
@@ -77,7 +78,10 @@ class StraightColumns:
         return cls(
             prepared=work.prepared(source),
             variables=[variable(name) for name in work.chain.template.variables],
-            asked=F.struct(work.variables().alias("variables"), key_json(work.key).alias("key")),
+            asked=F.when(
+                F.col(PART_ERROR).isNull(),
+                F.struct(work.variables().alias("variables"), key_json(work.key).alias("key")),
+            ),
             given=_given(work),
             typed=[typed.get(name, F.col(name)).alias(name) for name in names],
             counted=counted,
