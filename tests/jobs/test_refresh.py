@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from shutil import rmtree
 
 import pytest
+from rounds import long
 
 from chains.errors import JobError, SettingsError, TableError
 from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
@@ -75,7 +76,7 @@ def change(source):
     source("delete from {} where id = 'a'")
 
 
-@pytest.mark.parametrize("how", ["feed", "comparison"])
+@pytest.mark.parametrize("how", ["feed", pytest.param("comparison", marks=long)])
 def test_target_follows_its_source_at_the_price_of_the_change(
     refresh, source, read, endpoint, spark, tmp_path, how
 ):
@@ -98,6 +99,7 @@ def test_target_follows_its_source_at_the_price_of_the_change(
     assert history.count() == 2
 
 
+@long
 def test_what_comes_to_nothing_in_the_end_costs_nothing(
     refresh, source, read, endpoint, spark, tmp_path
 ):
@@ -118,6 +120,7 @@ def test_what_comes_to_nothing_in_the_end_costs_nothing(
     assert spark.sql(f"describe history delta.`{tmp_path}/target`").count() == 2
 
 
+@long
 def test_versions_that_the_feed_lacks_are_made_up_for(refresh, source, read, endpoint):
     source(f"alter table {{}} set tblproperties ({FEED} = false)")
     refresh(endpoint)
@@ -138,6 +141,7 @@ def test_a_changed_question_asks_all_rows_and_an_equal_one_none(refresh, source,
     assert len(endpoint.calls()) == 6
 
 
+@long
 def test_kept_columns_follow_without_a_call(refresh, source, read, endpoint):
     refresh(endpoint, "target.keep=[page]")
     source("update {} set page = 33 where id = 'c'")
@@ -149,6 +153,7 @@ def test_kept_columns_follow_without_a_call(refresh, source, read, endpoint):
     assert len(endpoint.calls()) == 3
 
 
+@long
 def test_failed_rows_are_asked_again_and_letters_of_gone_rows_go(refresh, source, read):
     faults = {"a": {"status": 400}, "b": {"status": 500}, "c": {"status": 400}}
     with FakeEndpoint(FakeSettings(faults=faults)) as endpoint:
@@ -162,6 +167,7 @@ def test_failed_rows_are_asked_again_and_letters_of_gone_rows_go(refresh, source
     assert read("target").keys() == {"b", "d"}
 
 
+@long
 def test_dead_letters_that_were_not_written_are_made_up_for(refresh, source, read, tmp_path):
     with FakeEndpoint(FakeSettings(faults={"a": {"status": 400}})) as endpoint:
         refresh(endpoint)
@@ -172,6 +178,7 @@ def test_dead_letters_that_were_not_written_are_made_up_for(refresh, source, rea
     assert read("target_errors").keys() == {"a"}
 
 
+@long
 def test_gone_rows_are_kept_or_marked_and_unmarked(refresh, source, read, endpoint):
     keeping, marking = "target.on_delete=keep", "target.on_delete=mark"
     refresh(endpoint, keeping)
@@ -188,6 +195,7 @@ def test_gone_rows_are_kept_or_marked_and_unmarked(refresh, source, read, endpoi
     assert (marked, read("target").keys()) == ({"b", "c"}, {"a", "b", "c", "d"})
 
 
+@long
 def test_a_kept_column_is_not_written_over_by_marks(refresh, source, endpoint):
     with pytest.raises(SettingsError, match="deleted_at"):
         refresh(endpoint, "target.on_delete=mark", "source.key=[id, deleted_at]")
@@ -206,6 +214,7 @@ def test_of_two_refreshes_at_once_one_wins_and_the_other_says_so(refresh, source
     assert read("target").keys() == {"b", "c", "d", "e"}
 
 
+@long
 def test_others_at_the_tables_meanwhile_cost_no_call(
     refresh, source, read, endpoint, spark, tmp_path
 ):
@@ -227,6 +236,7 @@ def test_others_at_the_tables_meanwhile_cost_no_call(
     assert len(endpoint.calls()) == 5
 
 
+@long
 def test_a_key_that_comes_twice_is_refused_or_the_last_counts(refresh, source, read, endpoint):
     refresh(endpoint)
     source("insert into {} values ('a', 'key=a9', 9)")
@@ -241,6 +251,7 @@ def test_a_key_that_comes_twice_is_refused_or_the_last_counts(refresh, source, r
     assert asked(endpoint) == ["a", "a9", "b", "c"]
 
 
+@long
 def test_the_target_of_a_batch_is_taken_over_unless_rows_fail(spark, job, refresh, source, read):
     with FakeEndpoint() as endpoint:
         run_batch(spark, job(*at(endpoint)))

@@ -12,15 +12,14 @@ from deltalake import DeltaTable, Field
 from deltalake.exceptions import DeltaError
 from kafka import KafkaAdminClient, TopicPartition
 from messages import answers, document
+from rounds import ROUNDS, long
 
 from chains.errors import JobError
 from jobs.stream import Stream, Trigger
 
 pytestmark = [pytest.mark.spark, pytest.mark.process]
 
-ROUNDS = int(os.environ.get("FAULT_ROUNDS", "0"))
 STEPS = int(os.environ.get("FAULT_STEPS", "100")) if ROUNDS else 6
-long = pytest.mark.skipif(ROUNDS == 0, reason="long: make test-faults sets FAULT_ROUNDS")
 MEDDLED = 3
 
 

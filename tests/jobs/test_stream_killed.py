@@ -1,7 +1,6 @@
 """A stream killed at any step and started again: nothing lost, doubled, or paid for twice."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from random import Random
 import pytest
 from deltalake import DeltaTable
 from killing import killed_at
+from rounds import ROUNDS, long
 
 from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
 from jobs.broker import Broker
@@ -21,7 +21,6 @@ pytestmark = pytest.mark.process
 
 COMMAND = [sys.executable, "-c", "import sys; from jobs.cli import main; sys.exit(main())"]
 MESSAGES = 12
-ROUNDS = int(os.environ.get("FAULT_ROUNDS", "0"))
 
 KILLED_AT = killed_at(
     "from jobs import stream_target; from udfs import journal, taking",
@@ -145,7 +144,7 @@ def test_a_broker_killed_and_started_again_loses_nothing(conf, topic, tmp_path):
     check_whole(tmp_path, MESSAGES)
 
 
-@pytest.mark.skipif(ROUNDS == 0, reason="long: make test-faults sets FAULT_ROUNDS")
+@long
 def test_killed_at_random_again_and_again(conf, broker, topic, tmp_path):
     """Re-paid for a kill is at most the micro-batch that was being asked."""
     random, sent = Random(7), 0

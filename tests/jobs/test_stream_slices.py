@@ -3,11 +3,11 @@
 A prompt of `document` has some 85 tokens by the endpoint's estimate, and 10 more for the answer.
 """
 
-import os
 from pathlib import Path
 
 import pytest
 from messages import answers, document
+from rounds import long
 
 from chains.errors import JobError
 from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
@@ -92,7 +92,7 @@ def test_dead_letters_of_a_slice_that_were_not_written_come_with_the_restart(
     assert len(endpoint.calls()) == ROWS
 
 
-@pytest.mark.skipif("FAULT_ROUNDS" not in os.environ, reason="long: make test-faults")
+@long
 def test_an_outage_in_a_later_slice_keeps_the_earlier_ones(stream, send, read):
     send(*({"id": "a", "body": f"key=r{i:03d} says {i}"} for i in range(ROWS)))
     faults = {f"r{i:03d}": {"status": 500} for i in range(2, ROWS)}
