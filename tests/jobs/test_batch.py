@@ -2,6 +2,7 @@
 
 import pytest
 from deltalake import DeltaTable
+from rounds import long
 
 from chains.errors import JobError, TableError
 from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
@@ -97,6 +98,7 @@ def test_append_adds_only_rows_that_the_target_lacks(spark, job, write, read, en
     assert sorted(row["id"] for row in read("target")) == [f"r{i:03d}" for i in range(5)]
 
 
+@long
 def test_overwrite_leaves_the_source_of_now(spark, job, write, read, endpoint):
     write(documents(3))
     run_batch(spark, job(*at(endpoint, "target.mode=overwrite")))
@@ -168,6 +170,7 @@ def test_changed_template_or_parameter_asks_again(spark, job, write, endpoint):
     assert run_plan(spark, job(*at(endpoint))).misses == 0
 
 
+@long
 def test_reuse_false_asks_anew_and_the_target_still_has_each_row_once(
     spark, job, write, read, endpoint
 ):

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from killing import killed_at
+from rounds import long
 
 from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
 
@@ -65,6 +66,7 @@ def check_whole(folder):
     assert all(f"answer to {row['id']}:" in row["result"] for row in rows)
 
 
+@long
 def test_killed_at_every_step_after_the_answers_pays_nothing_again(conf, tmp_path):
     """Each run goes on where the one before it was killed."""
     with FakeEndpoint() as endpoint:

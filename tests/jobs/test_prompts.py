@@ -7,6 +7,7 @@ from threading import Thread
 
 import pytest
 from deltalake import DeltaTable
+from rounds import long
 
 from chains.errors import SettingsError, TableError, TemplateError
 from chains.templates import load_template, parse_template, released_names
@@ -262,6 +263,7 @@ def stream_settings(tmp_path, endpoint):
     return load_settings_of(StreamSettings, conf, asking(endpoint))
 
 
+@long
 @pytest.mark.spark
 def test_a_stream_follows_the_alias_until_it_needs_a_column_that_is_not_there(
     spark, pushed, stream_settings, tmp_path

@@ -132,6 +132,7 @@ def test_versions_that_the_feed_lacks_are_made_up_for(refresh, source, read, end
     assert read("target").keys() == {"b", "c", "d", "e"}
 
 
+@long
 def test_a_changed_question_asks_all_rows_and_an_equal_one_none(refresh, source, endpoint):
     refresh(endpoint)
     report = refresh(endpoint, "chain.parameters.seed=1")
@@ -267,6 +268,7 @@ def test_the_target_of_a_batch_is_taken_over_unless_rows_fail(spark, job, refres
     assert read("target").keys() == {"b", "c", "d"}
 
 
+@long
 def test_the_command_ends_with_3_while_rows_wait(refresh, source, tmp_path, capsys):
     from jobs.cli import main
 

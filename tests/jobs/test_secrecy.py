@@ -4,6 +4,7 @@ import json
 import logging
 
 import pytest
+from rounds import long
 
 from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
 from jobs.batch import run_batch
@@ -47,6 +48,7 @@ def test_no_secret_and_no_prompt_leaves_the_tables(spark, job, tmp_path, monkeyp
     assert [it for it in logs if TEXT.encode() in it.read_bytes()] == []
 
 
+@long
 @pytest.mark.process
 def test_no_password_of_a_kafka_client_is_told_anywhere(
     spark, settings, send, broker, topic, tmp_path, tmp_path_factory, caplog

@@ -50,6 +50,7 @@ def _ends(rows):
     }
 
 
+@long
 def test_others_change_the_target_meanwhile(stream, send, read, endpoint, tmp_path, caplog):
     """ALTER and OPTIMIZE while rows are being merged: written again, not asked again."""
     caplog.set_level("INFO", "gristmill")

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.process
 
 COMMAND = [sys.executable, "-c", "import sys; from jobs.cli import main; sys.exit(main())"]
 MESSAGES = 12
+STEPS = ("journal-after", "target-before", "target-after", "ledger-before")[:: 1 if ROUNDS else 2]
 
 KILLED_AT = killed_at(
     "from jobs import stream_target; from udfs import journal, taking",
@@ -129,6 +130,7 @@ def test_asked_to_stop_it_ends_its_micro_batch_first(conf, broker, topic, tmp_pa
     check_whole(tmp_path, MESSAGES)
 
 
+@long
 def test_a_broker_killed_and_started_again_loses_nothing(conf, topic, tmp_path):
     with Broker(tmp_path / "kafka") as broker, FakeEndpoint() as endpoint:
         produce(broker.bootstrap, topic, messages(0, 4), partitions=2)

@@ -71,6 +71,7 @@ def test_stopped_between_slices_it_goes_on_there(stopped, stream, send, read, en
     assert len(endpoint.calls()) == ROWS
 
 
+@long
 def test_dead_letters_of_a_slice_that_were_not_written_come_with_the_restart(
     stream, send, read, endpoint, tmp_path
 ):
