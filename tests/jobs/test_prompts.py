@@ -222,6 +222,7 @@ def rows_of(path):
     return DeltaTable(str(path)).to_pyarrow_table().to_pylist()
 
 
+@long
 @pytest.mark.spark
 def test_an_alias_that_moves_during_a_batch_changes_the_next_run(
     spark, job, pushed, endpoint, tmp_path

@@ -202,6 +202,7 @@ def test_a_kept_column_is_not_written_over_by_marks(refresh, source, endpoint):
         refresh(endpoint, "target.on_delete=mark", "source.key=[id, deleted_at]")
 
 
+@long
 def test_of_two_refreshes_at_once_one_wins_and_the_other_says_so(refresh, source, read, endpoint):
     refresh(endpoint)
     change(source)

@@ -9,6 +9,7 @@ from threading import Thread
 import pytest
 from confluent_kafka import Consumer
 from messages import answers, document
+from rounds import long
 
 from chains.errors import JobError, SettingsError, TableError
 from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
@@ -65,6 +66,7 @@ def test_with_a_key_of_its_own_a_message_counts_once(stream, send, read):
     assert [row["error"]["code"] for row in read("target_errors")] == ["empty_input"]
 
 
+@long
 def test_merge_keeps_the_last_message_of_a_key(stream, send, read):
     send({"id": "a", "body": "key=a1"}, {"id": "b", "body": "key=b1"})
     stream("source.key=id", "target.mode=merge")

@@ -57,6 +57,7 @@ def ids():
     return {f"r{i:03d}" for i in range(ROWS)}
 
 
+@long
 def test_stopped_between_slices_it_goes_on_there(stopped, stream, send, read, endpoint):
     """Also where the limit is another one by then."""
     send(*(document(i) for i in range(ROWS)))
@@ -109,6 +110,7 @@ def test_an_outage_in_a_later_slice_keeps_the_earlier_ones(stream, send, read):
     assert answers(read("target")) == ids()
 
 
+@long
 def test_a_table_is_sliced_by_its_key(spark, settings, read, endpoint, tmp_path):
     table = f"{tmp_path}/documents"
     rows = [(f"r{i:03d}" if i else None, f"key=r{i:03d}") for i in range(ROWS)]

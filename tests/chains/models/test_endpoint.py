@@ -113,10 +113,8 @@ def test_a_stream_of_answers_that_is_left_asks_no_more(serve, model_at):
     answers = model.stream(requests(20))
     next(answers)
     answers.close()
-    asked = len(endpoint.calls())
-    assert asked <= 4
     assert len(model.complete(requests(1))) == 1
-    assert len(endpoint.calls()) <= asked + 1
+    assert len(endpoint.calls()) <= 2 + 1
 
 
 def test_an_answer_carries_usage_finish_reason_and_time(serve, model_at):
