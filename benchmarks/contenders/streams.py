@@ -14,10 +14,12 @@ from pyspark.sql import functions as F
 from chains import load_chain, resolve_model
 from jobs.stream import Stream, Trigger
 from jobs.stream_settings import StreamSettings
+from udfs.columns import ledger_type
 from udfs.completion import pin
 from udfs.delta import Table
-from udfs.ledger import Ledger, ledger_type
+from udfs.ledger import Ledger
 from udfs.micro_batch import MicroBatches
+from udfs.slices import Slice
 from udfs.work import Work
 
 SCHEMA = "id string, document string"
@@ -166,7 +168,7 @@ def _answer(
         "cast(id as string) as id", "concat('document ', id) as document"
     )
     begin = perf_counter()
-    with batches.answered(rows, work, number, "run") as answered:
+    with batches.answered(rows, work, Slice(number), "run") as answered:
         answered.rows.write.format("noop").mode("overwrite").save()
     return perf_counter() - begin
 
