@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
-from chains.errors import CredentialRejected, Pending
+from chains.errors import Pending, error_codes
 from jobs.changes import Changes
 from jobs.refresh_settings import RefreshSettings
 from jobs.refresh_target import Kinds
@@ -14,7 +14,7 @@ from udfs.delta import Table
 from udfs.passes import Counts, Pass
 from udfs.work import Work
 
-_WAITING = {Pending.code, CredentialRejected.code}
+_WAITING = set(error_codes(Pending))
 _NOTHING = Counts(0, 0, 0, 0, 0, 0, 0, 0, 0, None, None)
 
 
