@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.changes import MARK, Changes, comparable, with_keys
+from jobs.changes import MARK, Changes, comparable, has_marks, with_keys
 from jobs.source import Source
 from udfs.ledger import retryable
 from udfs.work import Work
@@ -91,7 +91,7 @@ def _doubtful(
     doubtful = net.where("doubtful").select(*key)
     if new.isEmpty():
         return doubtful
-    marked = MARK in target.columns and MARK not in work.keep
+    marked = has_marks(target, work.keep)
     known = (target.where(F.col(MARK).isNull()) if marked else target).select(*key)
     if letters is not None:
         known = known.unionByName(letters.select(*key))

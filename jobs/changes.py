@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -40,14 +39,14 @@ class Changes:
     def __enter__(self) -> "Changes":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for frame in self.persisted:
             frame.unpersist()
+
+
+def has_marks(target: DataFrame, keep: Sequence[str]) -> bool:
+    """Whether a target's column `deleted_at` is a refresh's, not a kept one of its source."""
+    return MARK in target.columns and MARK not in keep
 
 
 def same_values(

@@ -9,7 +9,16 @@ from pyspark.errors import PySparkException
 from rich.logging import RichHandler
 
 from chains.errors import GristmillError, UsageError
-from jobs.cli_common import ERRORS, OUTPUT, common_lines, job_options, session, show
+from jobs.cli_common import (
+    ERRORS,
+    OUTPUT,
+    common_lines,
+    job_options,
+    paid_lines,
+    session,
+    show,
+    table_lines,
+)
 from jobs.cli_endpoints import ask, endpoints
 from jobs.cli_kafka import kafka
 from jobs.cli_prompts import prompts
@@ -138,16 +147,12 @@ def _session(settings: Settings) -> Any:
 
 
 def _run_lines(report: Any) -> dict[str, str]:
-    errors = ", ".join(f"{rows} {code}" for code, rows in report.errors.items())
     return {
         "rows": f"{report.rows:,}, {report.skipped:,} skipped (empty)",
-        "prompts": f"{report.distinct:,} distinct, {report.hits:,} from the ledger, "
-        f"{report.completed:,} completed now",
-        "tokens": f"{report.tokens['input']:,} in, {report.tokens['output']:,} out",
-        "dead letters": errors or "none",
+        **paid_lines(report),
         "written": f"{report.written:,} rows",
         **common_lines(report.seconds, report.versions),
-        **{f"{name} table": where for name, where in report.tables.items()},
+        **table_lines(report.tables),
     }
 
 

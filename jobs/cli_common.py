@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -42,6 +42,22 @@ def show(as_object: str, lines: Mapping[str, str], as_json: bool) -> None:
     for name, value in lines.items():
         grid.add_row(name, value)
     OUTPUT.print(grid)
+
+
+def paid_lines(report: Any) -> dict[str, str]:
+    """Return what a run over a table asked, paid for and was not answered."""
+    errors = ", ".join(f"{rows} {code}" for code, rows in report.errors.items())
+    return {
+        "prompts": f"{report.distinct:,} distinct, {report.hits:,} from the ledger, "
+        f"{report.completed:,} completed now",
+        "tokens": f"{report.tokens['input']:,} in, {report.tokens['output']:,} out",
+        "dead letters": errors or "none",
+    }
+
+
+def table_lines(tables: Mapping[str, str]) -> dict[str, str]:
+    """Return where the tables of a run are."""
+    return {f"{name} table": where for name, where in tables.items()}
 
 
 def common_lines(seconds: Mapping[str, float], versions: Mapping[str, str]) -> dict[str, str]:

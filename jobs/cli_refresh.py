@@ -5,7 +5,15 @@ from typing import Any
 
 import click
 
-from jobs.cli_common import ERRORS, common_lines, job_options, session, show
+from jobs.cli_common import (
+    ERRORS,
+    common_lines,
+    job_options,
+    paid_lines,
+    session,
+    show,
+    table_lines,
+)
 from jobs.settings import load_settings_of
 
 PENDING_EXIT_CODE = 3
@@ -31,7 +39,6 @@ def refresh(conf: Path, sets: tuple[str, ...], as_json: bool) -> None:
 
 def _lines(report: Any) -> dict[str, str]:
     rows = report.rows
-    errors = ", ".join(f"{count} {code}" for code, count in report.errors.items())
     return {
         "read": {
             "all": "all rows: there was no target",
@@ -40,10 +47,7 @@ def _lines(report: Any) -> dict[str, str]:
         }[report.how],
         "rows": f"{rows['inserted']:,} inserted, {rows['updated']:,} updated, "
         f"{rows['deleted']:,} deleted; {report.skipped:,} skipped (empty)",
-        "prompts": f"{report.distinct:,} distinct, {report.hits:,} from the ledger, "
-        f"{report.completed:,} completed now",
-        "tokens": f"{report.tokens['input']:,} in, {report.tokens['output']:,} out",
-        "dead letters": errors or "none",
+        **paid_lines(report),
         **common_lines(report.seconds, report.versions),
-        **{f"{name} table": where for name, where in report.tables.items()},
+        **table_lines(report.tables),
     }

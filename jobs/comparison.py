@@ -3,7 +3,7 @@
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.changes import MARK, Changes, same_values, with_keys
+from jobs.changes import MARK, Changes, has_marks, same_values, with_keys
 from jobs.source import Source
 from udfs.ledger import Ledger, retryable
 from udfs.passes import Pass
@@ -41,7 +41,7 @@ def compare(
 def standing(target: DataFrame, work: Work) -> DataFrame:
     """Return what a target has of each row: key, question, kept columns, whether it is marked."""
     kept = [name for name in work.keep if name in target.columns]
-    marked = MARK in target.columns and MARK not in work.keep
+    marked = has_marks(target, work.keep)
     mark = F.col(MARK) if marked else F.lit(None).cast("timestamp").alias(MARK)
     code = F.col("error.code").alias("code")
     return target.select(*work.key, "fingerprint", code, *kept, mark)

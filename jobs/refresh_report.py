@@ -8,7 +8,7 @@ from chains.errors import Pending, error_codes
 from jobs.changes import Changes
 from jobs.refresh_settings import RefreshSettings
 from jobs.refresh_target import Kinds
-from jobs.report import Stopwatch, versions
+from jobs.report import Stopwatch, tables, versions
 from jobs.source import Source
 from udfs.delta import Table
 from udfs.passes import Counts, Pass
@@ -47,16 +47,10 @@ class RefreshReport:
         cls, run_id: str, settings: RefreshSettings, source: Source, changes: Changes, work: Work
     ) -> "RefreshReport":
         """Say what is known before a model is asked."""
-        target, read = Table.named(settings.target.table), Table.named(settings.source.table)
-        tables = {
-            "source": read.name,
-            "target": target.name,
-            "errors": target.beside("_errors").name,
-            "ledger": Table.named(settings.ledger.table).name,
-        }
+        read = Table.named(settings.source.table)
         rows = {"source": read.read(changes.rows.sparkSession, source.version).count()}
         how, because = changes.how, changes.because
-        return cls(run_id, how, because, versions(work), tables, rows)
+        return cls(run_id, how, because, versions(work), tables(settings), rows)
 
     def ended(
         self, answered: Pass | None, kinds: Kinds, errors: Mapping[str, int], clock: Stopwatch

@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from chains.errors import EmptyInput, SettingsError
-from jobs.changes import MARK, Changes
+from jobs.changes import MARK, Changes, has_marks
 from jobs.comparison import lacking_in
 from jobs.in_step import InStep
 from jobs.refresh_settings import OnDelete, RefreshSettings
@@ -122,7 +122,7 @@ class RefreshTarget:
         if not count and not removes:
             self.note(spark, step)
             return Kinds()
-        if marks or (MARK in self.rows(spark).columns and MARK not in self.keep):
+        if marks or has_marks(self.rows(spark), self.keep):
             answers = answers.withColumn(MARK, F.lit(None).cast("timestamp"))
         if removes and changes.gone is not None:
             gone = changes.gone.withColumn(MARK, F.lit(datetime.now(UTC)))

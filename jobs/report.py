@@ -76,12 +76,7 @@ class RunReport:
             tokens={"input": paid.input_tokens, "output": paid.output_tokens},
             seconds=clock.seconds,
             versions=versions(answered.work),
-            tables={
-                "source": Table.named(settings.source.table).name,
-                "target": Table.named(settings.target.table).name,
-                "errors": Table.named(settings.target.table).beside("_errors").name,
-                "ledger": Table.named(settings.ledger.table).name,
-            },
+            tables=tables(settings),
         )
 
     def json(self) -> str:
@@ -96,4 +91,15 @@ def versions(work: Work) -> dict[str, str]:
         "chain": work.chain.ref,
         "template": work.chain.template.ref,
         "model": work.pinned.model.name,
+    }
+
+
+def tables(settings: Settings) -> dict[str, str]:
+    """Return the tables of a run, by what they are to it."""
+    target = Table.named(settings.target.table)
+    return {
+        "source": Table.named(settings.source.table).name,
+        "target": target.name,
+        "errors": target.beside("_errors").name,
+        "ledger": Table.named(settings.ledger.table).name,
     }

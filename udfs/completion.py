@@ -19,7 +19,7 @@ from pyspark.sql.pandas.types import to_arrow_type
 from chains.base import Chain
 from chains.models.base import ModelRef
 from udfs.arrow import Answering, Asking, Pinned
-from udfs.columns import QUESTION_TYPE, completion_type, ledger_type
+from udfs.columns import QUESTION_TYPE, completion_type
 from udfs.known import Known
 from udfs.paying import COUNTED, Paying
 from udfs.progress import Progress
@@ -77,7 +77,7 @@ def pay(
 
     Each answer is in the journal's folder before more are asked: see udfs/paying.py.
     """
-    paying = Paying(pinned, journal, _arrow_type(ledger_type()), run_id, progress)
+    paying = Paying(pinned, journal, run_id, progress)
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         return paying(batches)
@@ -97,9 +97,7 @@ def straight_udf(
     """
     deferred = T.StructField("deferred", T.BooleanType())
     kind = T.StructType([*completion_type(T.StringType()).fields, deferred])
-    straight = Straight(
-        pinned, _arrow_type(kind), _arrow_type(ledger_type()), journal, comes_again, run_id, known
-    )
+    straight = Straight(pinned, _arrow_type(kind), journal, comes_again, run_id, known)
 
     def complete(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
         return straight(batches)
@@ -153,9 +151,14 @@ def variables_struct(chain: Chain, columns: Mapping[str, str]) -> Column:
     for name, kind in chain.template.variables.items():
         value = F.col(columns.get(name, name))
         if kind == "string":
-            value = F.make_valid_utf8(F.left(value, F.lit(chain.max_input_chars + 1)))
+            value = F.make_valid_utf8(_at_most(value, chain.max_input_chars + 1))
         fields.append(value.alias(name))
     return F.struct(*fields)
+
+
+def _at_most(text: Column, chars: int) -> Column:
+    """Cut a text; most are short even in bytes, and bytes need no counting."""
+    return F.when(F.octet_length(text) <= chars, text).otherwise(F.left(text, F.lit(chars)))
 
 
 def _arrow_type(kind: T.DataType) -> pa.DataType:

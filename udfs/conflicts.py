@@ -37,14 +37,14 @@ def past_conflicts(table: Table, write: Callable[[], _Written]) -> _Written:
 
     Raises JobError where others do not leave the table alone.
     """
-    for _ in range(_ATTEMPTS - 1):
+    failure: Exception | None = None
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            LOG.info("%s: another commit came between; written again", table.name)
         try:
             return write()
-        except _CONFLICTS:
-            LOG.info("%s: another commit came between; written again", table.name)
-    try:
-        return write()
-    except _CONFLICTS as conflict:
-        raise JobError(
-            f"table {table.name!r}: others commit to it all the time: {conflict}"
-        ) from conflict
+        except _CONFLICTS as conflict:
+            failure = conflict
+    raise JobError(
+        f"table {table.name!r}: others commit to it all the time: {failure}"
+    ) from failure

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from delta.exceptions import (
-    ConcurrentTransactionException,
-)
+from delta.exceptions import ConcurrentTransactionException
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JError
 from pyspark.errors import AnalysisException

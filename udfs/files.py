@@ -42,23 +42,22 @@ class Place:
 
     def write(self, content: bytes) -> None:
         """Write a small file that is not there yet. Raises where it is."""
-        stream = self._files().create(self._hadoop(), False)
-        try:
-            stream.write(bytearray(content))
-        finally:
-            stream.close()
+        self._write(content, overwrite=False)
 
     def replace(self, content: bytes) -> None:
         """Write a small file, whether it is there or not."""
-        stream = self._files().create(self._hadoop(), True)
-        try:
-            stream.write(bytearray(content))
-        finally:
-            stream.close()
+        self._write(content, overwrite=True)
 
     def delete(self) -> None:
         """Delete a file, or a folder with all that is in it."""
         self._files().delete(self._hadoop(), True)
+
+    def _write(self, content: bytes, overwrite: bool) -> None:
+        stream = self._files().create(self._hadoop(), overwrite)
+        try:
+            stream.write(bytearray(content))
+        finally:
+            stream.close()
 
     def _hadoop(self) -> Any:
         jvm: Any = self.spark._jvm

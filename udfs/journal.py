@@ -12,9 +12,9 @@ from datetime import timedelta
 from time import time
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import types as T
 
 from chains.errors import JobError
+from udfs.columns import ledger_type
 from udfs.files import Place
 from udfs.lease import Lease, dead
 from udfs.task_journal import Span, spans
@@ -29,7 +29,6 @@ class Journal:
 
     spark: SparkSession
     folder: str
-    schema: T.StructType
 
     def path_of(self, name: str) -> str:
         """Return the folder of a journal, for the tasks that write it."""
@@ -59,8 +58,8 @@ class Journal:
         """Return the answers of journals, each as often as it was paid for."""
         paths = [path for name in names for path in self._paths(name)]
         if not paths:
-            return self.spark.createDataFrame([], self.schema)
-        return self.spark.read.schema(self.schema).parquet(*paths)
+            return self.spark.createDataFrame([], ledger_type())
+        return self.spark.read.schema(ledger_type()).parquet(*paths)
 
     def has_retries(self, name: str) -> bool:
         """Whether a task was tried more than once, and an answer may be there twice."""

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic, sleep
-from types import TracebackType
 from typing import Any
 
 from udfs.files import Place
@@ -31,12 +30,7 @@ class Lease:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
         self._tell(-1)

@@ -49,7 +49,7 @@ class Ledger:
 
     def journal(self, spark: SparkSession) -> Journal:
         """Return the journals beside the ledger's data: same storage, same permissions."""
-        return Journal(spark, f"{self.table.location(spark)}/_journal", ledger_type())
+        return Journal(spark, f"{self.table.location(spark)}/_journal")
 
     def take(self, spark: SparkSession, name: str) -> None:
         """Copy a journal's lasting answers into the ledger, in one commit.

@@ -43,12 +43,13 @@ class MicroBatches:
     """Answers the micro-batches of one stream.
 
     `stream` names what is written once for each micro-batch: it is the same over restarts, and
-    another one where numbers begin again. A context manager: at its end all answers are in the
-    ledger.
+    another one where numbers begin again. The ledger has been opened. A context manager: at its end
+    all answers are in the ledger.
     """
 
     def __init__(self, spark: SparkSession, ledger: Ledger, stream: str) -> None:
         self.ledger, self.stream = ledger, stream
+        self._journal = ledger.journal(spark)
         self._known = KnownFingerprints(spark, ledger)
         self._taking = Taking(spark, ledger, f"{stream}/{uuid4().hex}")
         self._looked_at = -SECONDS_BETWEEN_LOOKS
@@ -72,8 +73,9 @@ class MicroBatches:
         columns = self._columns_of(work, source)
         name = f"{self.stream}-{piece.batch}"
         with self._given(source, work, columns, name, run_id) as (rows, found):
-            if piece.is_last:
-                self._finish(source.sparkSession, name)
+            is_done = piece.is_last and self._journal.exists(name)
+            if is_done:
+                self._journal.finish(name)
             self._known.add(found["fingerprints"])
             if found["deferred"] == 0:
                 yield Answered(rows.select(*columns.typed), BatchCounts.of(found))
@@ -83,7 +85,7 @@ class MicroBatches:
                 with self._resolved(source, deferred, wanted, work, run_id) as resolved:
                     together = direct.unionByName(resolved)
                     yield Answered(together, BatchCounts.of(_first(together.agg(*columns.counted))))
-        if piece.is_last and self.ledger.journal(source.sparkSession).exists(name):
+        if is_done:
             self._taking.add(name)
 
     def _follow_others(self) -> None:
@@ -92,11 +94,6 @@ class MicroBatches:
         if now - self._looked_at >= SECONDS_BETWEEN_LOOKS:
             self._looked_at = now
             self._known.refresh(self._taking.version_of_others())
-
-    def _finish(self, spark: SparkSession, name: str) -> None:
-        journal = self.ledger.journal(spark)
-        if journal.exists(name):
-            journal.finish(name)
 
     def _columns_of(self, work: Work, source: DataFrame) -> StraightColumns:
         if self._columns is None or self._columns[0] is not work:
@@ -111,12 +108,9 @@ class MicroBatches:
 
         They are held by the executors; where one is lost, its rows come from the journal.
         """
-        spark = source.sparkSession
-        journal = self.ledger.journal(spark)
-        ask = straight_udf(
-            work.pinned, journal.path_of(name), journal.exists(name), run_id, self._known.filter
-        )
-        tasks = spark.sparkContext.defaultParallelism
+        folder, comes_again = self._journal.path_of(name), self._journal.exists(name)
+        ask = straight_udf(work.pinned, folder, comes_again, run_id, self._known.filter)
+        tasks = source.sparkSession.sparkContext.defaultParallelism
         prepared = source.select(*columns.prepared).repartition(tasks, *columns.variables)
         rows = prepared.withColumn("given", ask(columns.asked)).select(*columns.given).persist()
         try:

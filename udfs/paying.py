@@ -20,14 +20,13 @@ COUNTED = "name string, number long"
 
 @dataclass(frozen=True)
 class Paying:
-    """Asks for the rows of a task; `folder` is the pass's journal, `kind` a struct of its columns.
+    """Asks for the rows of a task; `folder` is the pass's journal.
 
     An attempt that follows another asks for nothing that the other had journalled.
     """
 
     pinned: Pinned
     folder: str
-    kind: pa.StructType
     run_id: str
     progress: Progress | None
 
@@ -38,7 +37,7 @@ class Paying:
         """
         chain, model = self.pinned.load()
         counted: Counter[str] = Counter()
-        with TaskJournal.of_this_task(self.folder, pa.schema(self.kind)) as journal:
+        with TaskJournal.of_this_task(self.folder) as journal:
             found = journal.found()
             counted.update(_counted(found.values()))
             for rows in windows(it.to_struct_array() for it in batches):

@@ -25,13 +25,11 @@ class Straight:
     Equal questions of a task are asked once, and what the micro-batch's journal has is not asked
     again; `comes_again` is whether it can have anything. A question that the ledger may know, and
     an input that is asked by its parts, are `deferred`: they come back without a completion. A row
-    that is null is not asked.
-    `kind` is the struct of what is returned, `journalled` that of the journal's columns.
+    that is null is not asked. `kind` is the struct of what is returned.
     """
 
     pinned: Pinned
     kind: pa.StructType
-    journalled: pa.StructType
     folder: str
     comes_again: bool
     run_id: str
@@ -40,7 +38,7 @@ class Straight:
     def __call__(self, batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
         """Return as many rows as there are variables, in order."""
         chain, model = self.pinned.load()
-        with TaskJournal.of_this_task(self.folder, pa.schema(self.journalled)) as journal:
+        with TaskJournal.of_this_task(self.folder) as journal:
             answered = journal.found(all_tasks=True) if self.comes_again else {}
             for rows in windows(batches):
                 asked = [

@@ -7,7 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 from pyspark import TaskContext
+from pyspark.sql.pandas.types import to_arrow_type
 
+from udfs.columns import ledger_type
 from udfs.storage import Folder
 
 ROWS_A_FILE = 512
@@ -74,10 +76,11 @@ class TaskJournal:
 
     @classmethod
     @contextmanager
-    def of_this_task(cls, folder: str, schema: pa.Schema) -> Iterator["TaskJournal"]:
+    def of_this_task(cls, folder: str) -> Iterator["TaskJournal"]:
         """Give the journal of the Spark task that runs in this process."""
         context = TaskContext.get()
         assert context is not None
+        schema = pa.schema(to_arrow_type(ledger_type(), timezone="UTC"))
         journal = cls(Folder(folder), schema, context.partitionId(), context.taskAttemptId())
         yield journal
         journal.close()

@@ -122,22 +122,12 @@ class Model(Protocol):
         ...
 
 
-class StreamingModel(Model, Protocol):
-    """A model that gives its outcomes as they come, so that each is safe before more are paid."""
-
-    def stream(self, requests: Sequence[Request]) -> Iterator[Outcomes]:
-        """Answer every request, in any order; errors are as those of `complete`.
-
-        Nothing more is asked while the caller has not come back for more.
-        """
-        ...
-
-
 def stream(model: Model, requests: Sequence[Request]) -> Iterator[Outcomes]:
     """Answer every request, in any order, as far as the model can do it one by one.
 
-    A batch that raises is halved, less what it had answered, until the rows that break it stand
-    alone.
+    A model may have a method `stream`, from requests to an iterator of outcomes, whose errors are
+    those of `complete`, and which asks for nothing more while its caller has not come back. A batch
+    that raises is halved, less what it had answered, until the rows that break it stand alone.
     """
     return isolate(getattr(model, "stream", None) or _at_once(model.complete), requests)
 

@@ -44,7 +44,7 @@ def _databricks_models(page: Mapping[str, Any]) -> Iterable[ListedModel]:
             for it in entities
             if "external_model" in it
         ]
-        said = f"{state.lower().replace('_', ' ')}"
+        said = state.lower().replace("_", " ")
         yield ListedModel(
             endpoint["name"],
             endpoint.get("task"),

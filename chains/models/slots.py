@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import deque
-from types import TracebackType
 
 from chains.models.limiter import Limit
 
@@ -28,12 +27,7 @@ class Slots:
                 self._give_back()
             raise
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._give_back()
 
     def _give_back(self) -> None:
