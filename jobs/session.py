@@ -18,7 +18,7 @@ from jobs import jvm
 from jobs.settings import SparkSettings
 
 # The optimizing compiler costs a job of minutes more than it gives: see docs/performance.md.
-_QUICK_COMPILER = "-XX:TieredStopAtLevel=1"
+_QUICK_COMPILER = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 
 
 def open_session(settings: SparkSettings, logs: Path) -> SparkSession:

@@ -36,7 +36,7 @@ class Counts:
     """Rows and prompts before the model is asked; `input_tokens` of the misses, where counted.
 
     `long` rows are asked in `parts` first; what they ask after that is not known before. `lengths`
-    part the misses, by characters, into LENGTH_CLASSES of about the same number.
+    part the misses, by bytes, into LENGTH_CLASSES of about the same number.
     """
 
     rows: int
@@ -256,7 +256,7 @@ class Pass:
         cores, misses = self.spark.sparkContext.defaultParallelism, self.counts.misses
         wanted = max(
             math.ceil(misses / ROWS_PER_TASK),
-            min(4 * cores, math.ceil(misses / LEAST_ROWS_PER_TASK)),
+            min(8 * cores, math.ceil(misses / LEAST_ROWS_PER_TASK)),
         )
         return min(wanted, TASKS_PER_CORE * cores)
 
@@ -277,7 +277,7 @@ class Pass:
 
 def _length(chain: Chain) -> Column:
     texts = [name for name, kind in chain.template.variables.items() if kind == "string"]
-    return sum((F.coalesce(F.length(variable(it)), F.lit(0)) for it in texts), F.lit(0))
+    return sum((F.coalesce(F.octet_length(variable(it)), F.lit(0)) for it in texts), F.lit(0))
 
 
 def _in_background(work: Callable[[], None]) -> "Future[None]":
