@@ -9,6 +9,7 @@ from jobs.pinning import pin_work
 from jobs.report import RunReport, Stopwatch
 from jobs.settings import Settings
 from jobs.source import open_source
+from jobs.spending import Confirm, budget_of
 from jobs.targets import Target, by_code, is_dead, refuse_failures
 from udfs import flow
 from udfs.delta import Table
@@ -16,12 +17,18 @@ from udfs.ledger import Ledger
 from udfs.passes import Watch, unwatched
 
 
-def run_batch(spark: SparkSession, settings: Settings, watch: Watch = unwatched) -> RunReport:
+def run_batch(
+    spark: SparkSession,
+    settings: Settings,
+    watch: Watch = unwatched,
+    confirm: Confirm | None = None,
+) -> RunReport:
     """Answer every row of the source once and write the target.
 
     Killed at any point and run again, it loses nothing and doubles nothing; answers that reached
     the ledger are not asked for again. Raises JobError where `on_error: fail` finds a failed row;
-    the ledger has been written then, the target has not.
+    the ledger has been written then, the target has not. Rows that the budget does not hold are
+    left pending.
     """
     run_id, clock = uuid4().hex, Stopwatch()
     with clock.step("pin"):
@@ -33,7 +40,7 @@ def run_batch(spark: SparkSession, settings: Settings, watch: Watch = unwatched)
         ledger = Ledger(Table.named(settings.ledger.table))
         ledger.open(spark)
     with clock.step("complete"):
-        answered = flow.run(source.rows, work, ledger, run_id, watch)
+        answered = flow.run(source.rows, work, ledger, run_id, watch, budget_of(settings, confirm))
     with clock.step("write"), answered:
         if settings.on_error == "fail":
             refuse_failures(by_code(answered.rows(run_id).where(is_dead())))

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from jobs.settings import JobSettings
+    from jobs.spending import Confirm
 
 ERRORS = Console(stderr=True)
 OUTPUT = Console()
+PENDING_EXIT_CODE = 3
 
 
 def job_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -24,6 +26,27 @@ def job_options(command: Callable[..., None]) -> Callable[..., None]:
     sets = click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set any key.")
     as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
     return conf(sets(as_json(command)))
+
+
+def budget_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command `--max-cost`, `--max-tokens` and `--yes`."""
+    cost = click.option("--max-cost", type=float, help="Spend no more; needs chain.price.")
+    tokens = click.option("--max-tokens", type=int, help="Spend no more tokens.")
+    yes = click.option("--yes", is_flag=True, help="Spend without a question.")
+    return cost(tokens(yes(command)))
+
+
+def budget_sets(max_cost: float | None, max_tokens: int | None) -> list[str]:
+    """Return the options of a budget as assignments of settings."""
+    given = {"max_cost": max_cost, "max_tokens": max_tokens}
+    return [f"budget.{key}={value}" for key, value in given.items() if value is not None]
+
+
+def confirm_on(console: Console, yes: bool) -> "Confirm | None":
+    """Return what asks whether to spend, on a terminal."""
+    if yes or not (console.is_terminal and sys.stdin.isatty()):
+        return None
+    return lambda spending: click.confirm(f"{spending}. Ask them?", default=False, err=True)
 
 
 def session(settings: "JobSettings") -> "SparkSession":
@@ -42,6 +65,12 @@ def show(as_object: str, lines: Mapping[str, str], as_json: bool) -> None:
     for name, value in lines.items():
         grid.add_row(name, value)
     OUTPUT.print(grid)
+
+
+def exit_if_pending(report: Any) -> None:
+    """End the command with its own exit code where rows wait for the next run."""
+    if report.is_pending:
+        click.get_current_context().exit(PENDING_EXIT_CODE)
 
 
 def paid_lines(report: Any) -> dict[str, str]:

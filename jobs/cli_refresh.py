@@ -7,7 +7,11 @@ import click
 
 from jobs.cli_common import (
     ERRORS,
+    budget_options,
+    budget_sets,
     common_lines,
+    confirm_on,
+    exit_if_pending,
     job_options,
     paid_lines,
     session,
@@ -16,25 +20,31 @@ from jobs.cli_common import (
 )
 from jobs.settings import load_settings_of
 
-PENDING_EXIT_CODE = 3
-
 
 @click.command()
 @job_options
-def refresh(conf: Path, sets: tuple[str, ...], as_json: bool) -> None:
+@budget_options
+def refresh(
+    conf: Path,
+    sets: tuple[str, ...],
+    as_json: bool,
+    max_cost: float | None,
+    max_tokens: int | None,
+    yes: bool,
+) -> None:
     """Keep a table of completions in step with its source."""
     from jobs.console import watch_on
     from jobs.pinning import pin_work
     from jobs.refresh import run_refresh
     from jobs.refresh_settings import RefreshSettings
 
+    sets = (*sets, *budget_sets(max_cost, max_tokens))
     settings = load_settings_of(RefreshSettings, conf, sets)
     pin_work(settings)
     spark = session(settings)
-    report = run_refresh(spark, settings, watch_on(ERRORS, spark))
+    report = run_refresh(spark, settings, watch_on(ERRORS, spark), confirm_on(ERRORS, yes))
     show(report.json(), _lines(report), as_json)
-    if report.is_pending:
-        click.get_current_context().exit(PENDING_EXIT_CODE)
+    exit_if_pending(report)
 
 
 def _lines(report: Any) -> dict[str, str]:

@@ -1,19 +1,24 @@
 """What a run would do, before it is paid for."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from pyspark.sql import SparkSession
 
+from jobs.history import History, history
 from jobs.pinning import pin_work
+from jobs.reasons import reasons
 from jobs.report import Stopwatch, versions
 from jobs.settings import Settings
 from jobs.source import open_source
+from jobs.spending import price_of
 from jobs.targets import Target
 from udfs import flow
+from udfs.budget import Price
 from udfs.delta import Table
 from udfs.ledger import Ledger
+from udfs.passes import Counts
 
 
 @dataclass(frozen=True)
@@ -21,8 +26,12 @@ class PlanReport:
     """The numbers of a plan; see RunReport.
 
     `tokens.input` counts the prompts of the misses by the model's own tokenizer (an endpoint's are
-    estimated); `tokens.output` is the most that their answers can have. `long` rows are asked by
-    their `parts` first, which a plan does not look up in the ledger.
+    estimated); `tokens.output` is the most that their answers can have, `tokens.expected_output`
+    what they would have if they were as long as those of the newest runs with this model and
+    template. `cost` has the same two, where the settings know a price. `expected_seconds` is by the
+    pace of those runs, None before the first. `reasons` says why rows have a prompt (see
+    jobs/reasons.py). `long` rows are asked by their `parts` first, which a plan does not look up in
+    the ledger. `sample` are prompts that would be asked, as the model would get them.
     """
 
     rows: int
@@ -34,28 +43,39 @@ class PlanReport:
     errors: int
     long: int
     parts: int
+    reasons: Mapping[str, int]
     tokens: Mapping[str, int]
+    cost: Mapping[str, float | str] | None
+    expected_seconds: float | None
     seconds: Mapping[str, float]
     versions: Mapping[str, str]
+    sample: Sequence[str] = ()
 
     def json(self) -> str:
         """Return one JSON object."""
         return json.dumps(asdict(self))
 
 
-def run_plan(spark: SparkSession, settings: Settings) -> PlanReport:
-    """Count what a batch run would ask; writes nothing and asks no model."""
+def run_plan(spark: SparkSession, settings: Settings, sample: int = 0) -> PlanReport:
+    """Count what a batch or a refresh would ask; writes nothing and asks no model.
+
+    `sample` prompts are shown as the model would get them.
+    """
     clock = Stopwatch()
     with clock.step("pin"):
         work = pin_work(settings)
         source = open_source(spark, settings, work.chain)
         work = replace(work, source=source.ref)
-        Target.of(settings.target, settings.source.key).check(spark)
+        target = Target.of(settings.target, settings.source.key)
+        target.check(spark)
     with clock.step("plan"):
         ledger = Ledger(Table.named(settings.ledger.table))
         with flow.plan(source.rows, work, ledger) as planned:
-            counts = planned.counts
+            counts, why = planned.counts, reasons(planned, target)
+            prompts = planned.sample(sample)
+        before = history(spark, ledger, work)
     asked = counts.misses + counts.parts
+    tokens = _tokens(counts, asked * work.chain.parameters.max_output_tokens, asked, before)
     return PlanReport(
         rows=counts.rows,
         distinct=counts.distinct,
@@ -66,10 +86,37 @@ def run_plan(spark: SparkSession, settings: Settings) -> PlanReport:
         errors=counts.failed,
         long=counts.long,
         parts=counts.parts,
-        tokens={
-            "input": counts.input_tokens or 0,
-            "output": asked * work.chain.parameters.max_output_tokens,
-        },
+        reasons=why,
+        tokens=tokens,
+        cost=_cost(tokens, price_of(settings.chain.price)),
+        expected_seconds=_seconds(asked, before),
         seconds=clock.seconds,
         versions=versions(work),
+        sample=prompts,
     )
+
+
+def _tokens(counts: Counts, most: int, asked: int, before: History) -> dict[str, int]:
+    expected = most if before.output_tokens is None else round(asked * before.output_tokens)
+    return {
+        "input": counts.input_tokens or 0,
+        "output": most,
+        "expected_output": min(expected, most),
+    }
+
+
+def _cost(tokens: Mapping[str, int], price: Price | None) -> dict[str, float | str] | None:
+    if price is None:
+        return None
+    return {
+        "expected": price.of(tokens["input"], tokens["expected_output"]),
+        "most": price.of(tokens["input"], tokens["output"]),
+        "currency": price.currency,
+    }
+
+
+def _seconds(asked: int, before: History) -> float | None:
+    if not asked:
+        return 0.0
+    pace = before.prompts_per_second
+    return None if pace is None else round(asked / pace, 1)

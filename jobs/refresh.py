@@ -13,6 +13,7 @@ from jobs.refresh_source import find_changes
 from jobs.refresh_target import Kinds, RefreshTarget
 from jobs.report import Stopwatch
 from jobs.source import open_source
+from jobs.spending import Confirm, budget_of
 from udfs import flow
 from udfs.delta import Table
 from udfs.ledger import Ledger
@@ -20,7 +21,10 @@ from udfs.passes import Watch, unwatched
 
 
 def run_refresh(
-    spark: SparkSession, settings: RefreshSettings, watch: Watch = unwatched
+    spark: SparkSession,
+    settings: RefreshSettings,
+    watch: Watch = unwatched,
+    confirm: Confirm | None = None,
 ) -> RefreshReport:
     """Bring the target in step with the source: inserts, updates and deletions in one commit.
 
@@ -48,7 +52,9 @@ def run_refresh(
                 target.note(spark, step)
             return report.ended(None, Kinds(), target.errors(spark), clock)
         with clock.step("complete"):
-            answered = flow.run(changes.rows, work, ledger, run_id, watch)
+            answered = flow.run(
+                changes.rows, work, ledger, run_id, watch, budget_of(settings, confirm)
+            )
         with clock.step("write"), answered:
             kinds = target.write(answered, changes, step)
         return report.ended(answered, kinds, target.errors(spark), clock)

@@ -4,17 +4,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
-from chains.errors import Pending, error_codes
 from jobs.changes import Changes
 from jobs.refresh_settings import RefreshSettings
 from jobs.refresh_target import Kinds
-from jobs.report import Stopwatch, tables, versions
+from jobs.report import Stopwatch, tables, versions, waits
 from jobs.source import Source
 from udfs.delta import Table
 from udfs.passes import Counts, Pass
 from udfs.work import Work
 
-_WAITING = set(error_codes(Pending))
 _NOTHING = Counts(0, 0, 0, 0, 0, 0, 0, 0, 0, None, None)
 
 
@@ -78,7 +76,7 @@ class RefreshReport:
     @property
     def is_pending(self) -> bool:
         """Whether rows wait for the next run, since this one stopped asking."""
-        return not _WAITING.isdisjoint(self.errors)
+        return waits(self.errors)
 
     def json(self) -> str:
         """Return one JSON object."""

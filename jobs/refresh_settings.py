@@ -14,6 +14,18 @@ class RefreshTargetSettings(TargetSettings):
     on_delete: OnDelete = "delete"
 
 
+class PlanTargetSettings(TargetSettings):
+    """A target of a batch or of a refresh."""
+
+    on_delete: OnDelete = "delete"
+
+
+class PlanSettings(Settings):
+    """All that a plan reads: the file of a batch or of a refresh."""
+
+    target: PlanTargetSettings
+
+
 class RefreshSettings(Settings):
     """All that a refresh reads from its file."""
 

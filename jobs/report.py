@@ -6,11 +6,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
 
+from chains.errors import Pending, error_codes
 from jobs.settings import Settings
 from jobs.targets import Written
 from udfs.delta import Table
 from udfs.passes import Pass
 from udfs.work import Work
+
+_WAITING = set(error_codes(Pending))
 
 
 class Stopwatch:
@@ -79,9 +82,19 @@ class RunReport:
             tables=tables(settings),
         )
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether rows wait for the next run, since this one stopped asking."""
+        return waits(self.errors)
+
     def json(self) -> str:
         """Return one JSON object."""
         return json.dumps(asdict(self))
+
+
+def waits(errors: Mapping[str, int]) -> bool:
+    """Tell whether rows among the dead letters, by code, were not asked."""
+    return not _WAITING.isdisjoint(errors)
 
 
 def versions(work: Work) -> dict[str, str]:

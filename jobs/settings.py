@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from chains.base import OnLongInput
 from chains.errors import SettingsError
@@ -47,11 +55,27 @@ class TargetSettings(Section):
     keep: tuple[str, ...] = ()
 
 
+class PriceSettings(Section):
+    """Money for a million tokens of the model."""
+
+    input: float = Field(ge=0, allow_inf_nan=False)
+    output: float = Field(ge=0, allow_inf_nan=False)
+    currency: str = "USD"
+
+
+class BudgetSettings(Section):
+    """The most that a run over a table may spend; `max_cost` in the currency of `chain.price`."""
+
+    max_tokens: int | None = Field(None, ge=0)
+    max_cost: float | None = Field(None, ge=0, allow_inf_nan=False)
+
+
 class ChainSettings(Section):
     """What to ask, and whom; what is not set here is as the chain (or the logged model) has it."""
 
     name: str
     model: str = "extractive"
+    price: PriceSettings | None = None
     template: str | None = None
     parameters: dict[str, Any] = {}
     on_long_input: OnLongInput | None = None
@@ -85,11 +109,18 @@ class JobSettings(Section):
     target: TargetSettings
     chain: ChainSettings
     ledger: LedgerSettings
+    budget: BudgetSettings = BudgetSettings()
     endpoints: dict[str, EndpointSettings] = {}
     spark: SparkSettings = SparkSettings()
     mlflow: MlflowSettings = MlflowSettings()
     on_error: Literal["record", "fail"] = "record"
     work_dir: Path = Path(".gristmill")
+
+    @model_validator(mode="after")
+    def _cost_needs_a_price(self) -> "JobSettings":
+        if self.budget.max_cost is not None and self.chain.price is None:
+            raise PydanticCustomError("budget", "budget.max_cost needs chain.price")
+        return self
 
     @property
     def tracking_uri(self) -> str:

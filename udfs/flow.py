@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from chains.answering import MAX_ROUNDS, PART_SEPARATOR
+from udfs.budget import UNLIMITED, Budget
 from udfs.ledger import Ledger
 from udfs.passes import Paid, Pass, Watch, unwatched
 from udfs.work import PART_ERROR, Work, variable
@@ -27,26 +28,34 @@ def plan(source: DataFrame, work: Work, ledger: Ledger) -> Pass:
 
 
 def run(
-    source: DataFrame, work: Work, ledger: Ledger, run_id: str, watch: Watch = unwatched
+    source: DataFrame,
+    work: Work,
+    ledger: Ledger,
+    run_id: str,
+    watch: Watch = unwatched,
+    budget: Budget = UNLIMITED,
 ) -> Pass:
-    """Ask for all misses of the source; return the pass that has its rows.
+    """Ask for all misses of the source that the budget holds; return the pass that has its rows.
 
     `source` must give the same rows whenever it is read, and each key once. Raises TableError
     where it does not name each row by its key.
     """
-    return _run(work.prepare(source), work, ledger, run_id, watch)
+    return _run(work.prepare(source), work, ledger, run_id, watch, budget)
 
 
-def _run(rows: DataFrame, work: Work, ledger: Ledger, run_id: str, watch: Watch) -> Pass:
+def _run(
+    rows: DataFrame, work: Work, ledger: Ledger, run_id: str, watch: Watch, budget: Budget
+) -> Pass:
     paid = Paid()
     for rounds in range(MAX_ROUNDS + 1):
-        current = Pass(rows, work, ledger, last=rounds == MAX_ROUNDS)
+        current = Pass(rows, work, ledger, last=rounds == MAX_ROUNDS, budget=budget)
         if not current.counts.long:
             break
         of_parts = replace(work, key=(*work.key, _PART), keep=())
-        with current, _run(_parts(current), of_parts, ledger, run_id, watch) as parts:
+        with current, _run(_parts(current), of_parts, ledger, run_id, watch, budget) as parts:
             rows = _shortened(rows, work, parts.rows(run_id, typed=False))
             paid += parts.paid
+            budget = budget.after(parts.paid.input_tokens, parts.paid.output_tokens)
     current.complete(run_id, watch)
     current.paid += paid
     return current

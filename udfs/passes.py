@@ -1,7 +1,7 @@
 """One pass of the flow: what rows ask, what the ledger knows, the misses, and what rows get."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -17,6 +17,8 @@ from pyspark.sql import functions as F
 from chains.answering import too_many_rounds
 from chains.base import Chain
 from chains.errors import EmptyInput, TableError
+from chains.models.base import Message
+from udfs.budget import UNLIMITED, Budget, Spending
 from udfs.columns import ledger_type
 from udfs.completion import pay, question_udf
 from udfs.ledger import Ledger, answers_to, newest
@@ -103,15 +105,20 @@ class Pass:
         *,
         last: bool = False,
         count_tokens: bool = False,
+        budget: Budget = UNLIMITED,
     ) -> None:
         self.source, self.work, self.ledger = source, work, ledger
         self.spark: SparkSession = source.sparkSession
         self.paid = Paid()
+        self.budget = budget
         self._ledger_rows = ledger.rows(self.spark)
         self._journal: str | None = None
         self._taking: Future[None] | None = None
-        self.questions = self._ask(last, count_tokens).persist(StorageLevel.MEMORY_AND_DISK)
+        self.questions = self._ask(last, count_tokens or budget.counts).persist(
+            StorageLevel.MEMORY_AND_DISK
+        )
         self.prompts = self._distinct().persist(StorageLevel.MEMORY_AND_DISK)
+        self._asked = self.prompts.where(~F.col("known"))
 
     @cached_property
     def counts(self) -> Counts:
@@ -144,15 +151,30 @@ class Pass:
             raise self._broken_keys()
         return counts
 
+    def sample(self, count: int) -> list[str]:
+        """Return some prompts of the misses, as text; renders them on the driver."""
+        if count == 0 or self.counts.misses == 0:
+            return []
+        payers = self.prompts.where(~F.col("known")).limit(count).select("payer.*")
+        rows = self.source.join(payers, list(self.work.key))
+        given = rows.select(self.work.variables().alias("variables")).collect()
+        asked = (row["variables"].asDict(recursive=True) for row in given)
+        return [_as_text(self.work.chain.template.render(variables)) for variables in asked]
+
     def complete(self, run_id: str, watch: Watch = unwatched) -> None:
         """Ask the model for the misses, each once: into the journal, then into the ledger.
 
-        What is in the journal is safe, so the ledger takes it while the caller goes on.
+        What is in the journal is safe, so the ledger takes it while the caller goes on. Misses
+        that the budget does not hold are not asked.
         """
         if self.counts.misses == 0:
             return
+        asked = self._affordable()
+        if asked.prompts == 0:
+            return
+        self.budget.ask(asked)
         journal, name = self.ledger.journal(self.spark), f"{run_id}-{uuid4().hex[:8]}"
-        with watch(self.counts.misses) as progress, journal.written(name):
+        with watch(asked.prompts) as progress, journal.written(name):
             self.paid += self._pay(journal.path_of(name), run_id, progress)
         self._journal = name
         self._taking = _in_background(lambda: self.ledger.take(self.spark, name))
@@ -178,6 +200,7 @@ class Pass:
         traceback: TracebackType | None,
     ) -> None:
         """Give back what was persisted; forget the journal once the ledger has taken it."""
+        self._asked.unpersist()
         self.prompts.unpersist()
         self.questions.unpersist()
         if self._journal is None or self._taking is None:
@@ -237,6 +260,26 @@ class Pass:
 
     # -- misses
 
+    @property
+    def most(self) -> Spending:
+        """The most that all the misses may take, once their tokens are counted."""
+        return self.budget.spending(
+            self.counts.misses, self.counts.input_tokens or 0, self._answer_tokens
+        )
+
+    @property
+    def _answer_tokens(self) -> int:
+        return self.work.chain.parameters.max_output_tokens
+
+    def _affordable(self) -> Spending:
+        """Return what is to be asked, and leave the other misses out of `_asked`."""
+        if self.budget.holds(self.most):
+            return self.most
+        self._asked = self.budget.fitting(self._asked, self._answer_tokens).persist()
+        fits = self._asked.agg(F.count("*"), F.coalesce(F.sum("input_tokens"), F.lit(0))).first()
+        assert fits is not None
+        return self.budget.spending(fits[0], fits[1], self._answer_tokens)
+
     def _pay(self, journal: str, run_id: str, progress: Progress | None) -> Paid:
         misses = self._misses().select(
             self.work.variables().alias("variables"), key_json(self.work.key).alias("paid_by")
@@ -246,7 +289,7 @@ class Pass:
     def _misses(self) -> DataFrame:
         """Return the source rows that pay, laid out in tasks of alike lengths, longest first."""
         tasks = self._tasks()
-        payers = self.prompts.where(~F.col("known")).select("payer.*", "_length")
+        payers = self._asked.select("payer.*", "_length")
         laid_out = payers.withColumn("_task", _task(payers, self.counts.lengths or [], tasks))
         rows = self.source.join(laid_out, list(self.work.key))
         in_tasks = rows.repartitionById(tasks, F.col("_task"))
@@ -273,6 +316,10 @@ class Pass:
         if self._journal is None:
             return self.spark.createDataFrame([], ledger_type())
         return self.ledger.journalled(self.spark, self._journal)
+
+
+def _as_text(messages: Sequence[Message]) -> str:
+    return "\n\n".join(f"{it['role']}: {it['content']}" for it in messages)
 
 
 def _length(chain: Chain) -> Column:

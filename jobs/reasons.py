@@ -1,0 +1,63 @@
+"""Why rows are asked: what the target and its dead letters say of each row of a plan."""
+
+from functools import reduce
+from operator import and_
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from jobs.targets import Target
+from udfs.passes import Pass
+
+
+def reasons(planned: Pass, target: Target) -> dict[str, int]:
+    """Count the rows that have a prompt of their own, by what happened to them.
+
+    `unchanged` rows have their answer in the target. `changed` ones have another input, other
+    parameters or another schema; what also has another template or model counts as such. `failed`
+    and `pending` rows are dead letters, with errors that last or that may pass.
+    """
+    key = list(target.key)
+    rows = planned.questions.where("fingerprint is not null").alias("row")
+    rows = _joined(rows, _there(planned, target), "there", key)
+    rows = _joined(rows, _letters(planned, target), "letter", key)
+    counted = rows.groupBy(_reason(planned).alias("reason")).count().collect()
+    return {row["reason"]: row["count"] for row in counted}
+
+
+def _reason(planned: Pass) -> Column:
+    work = planned.work
+    return (
+        F.when(F.col("letter.retryable"), "pending")
+        .when(F.col("letter.retryable").isNotNull(), "failed")
+        .when(F.col("there.there").isNull(), "new")
+        .when(F.col("there.fingerprint") == F.col("row.fingerprint"), "unchanged")
+        .when(F.col("there.template") != work.chain.template.ref, "new_template")
+        .when(F.col("there.model") != work.pinned.model.name, "new_model")
+        .otherwise("changed")
+    )
+
+
+def _there(planned: Pass, target: Target) -> DataFrame:
+    columns = ("fingerprint", "template", "model")
+    if not target.table.exists(planned.spark):
+        nothing = planned.questions.where("false").select(*target.key, "fingerprint")
+        empty = {it: F.lit(None).cast("string") for it in ("template", "model")}
+        return nothing.withColumns(empty).withColumn("there", F.lit(True))
+    found = target.table.read(planned.spark).select(*target.key, *columns)
+    return found.withColumn("there", F.lit(True))
+
+
+def _letters(planned: Pass, target: Target) -> DataFrame:
+    if not target.errors.exists(planned.spark):
+        nothing = planned.questions.where("false").select(*target.key)
+        return nothing.withColumn("retryable", F.lit(True))
+    letters = target.errors.read(planned.spark)
+    return letters.select(
+        *target.key, F.coalesce("error.retryable", F.lit(False)).alias("retryable")
+    )
+
+
+def _joined(rows: DataFrame, other: DataFrame, name: str, key: list[str]) -> DataFrame:
+    same = reduce(and_, (F.col(f"row.{it}").eqNullSafe(F.col(f"{name}.{it}")) for it in key))
+    return rows.join(other.alias(name), same, "left")

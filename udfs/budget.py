@@ -1,0 +1,109 @@
+"""What a run may spend, in tokens and in money, told before any of it is spent."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from chains.errors import JobError
+
+_MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class Price:
+    """Money for a million tokens."""
+
+    input: float
+    output: float
+    currency: str = "USD"
+
+    def of(self, input_tokens: float, output_tokens: float) -> float:
+        """Return what so many tokens cost."""
+        return (input_tokens * self.input + output_tokens * self.output) / _MILLION
+
+
+@dataclass(frozen=True)
+class Spending:
+    """The most that a number of prompts may take; `cost` is None where no price is known."""
+
+    prompts: int
+    tokens: int
+    cost: float | None
+    currency: str = ""
+
+    def __str__(self) -> str:
+        money = "" if self.cost is None else f", {self.cost:,.4f} {self.currency}"
+        return f"{self.prompts:,} prompts, at most {self.tokens:,} tokens{money}"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that a run may spend; None is no limit. `max_cost` needs a `price`.
+
+    A prompt is asked only where its tokens and the most that its answer may have still fit. What
+    an endpoint counts differently, or answers for a second time for its form's sake, comes on top.
+    `confirm` is called with the spending before the first prompt is asked.
+    """
+
+    max_tokens: int | None = None
+    max_cost: float | None = None
+    price: Price | None = None
+    confirm: Callable[[Spending], bool] | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether the tokens of prompts have to be counted before they are asked."""
+        return self != Budget()
+
+    def spending(self, prompts: int, input_tokens: int, output_tokens: int) -> Spending:
+        """Return the most that prompts may take whose answers have at most so many tokens each."""
+        answers = prompts * output_tokens
+        price = self.price
+        return Spending(
+            prompts,
+            input_tokens + answers,
+            None if price is None else price.of(input_tokens, answers),
+            "" if price is None else price.currency,
+        )
+
+    def holds(self, most: Spending) -> bool:
+        """Whether all of it fits."""
+        too_many = self.max_tokens is not None and most.tokens > self.max_tokens
+        too_dear = self.max_cost is not None and (most.cost or 0.0) > self.max_cost
+        return not (too_many or too_dear)
+
+    def fitting(self, prompts: DataFrame, output_tokens: int) -> DataFrame:
+        """Return those of the prompts (fingerprint, input_tokens) that fit, the shortest first."""
+        each = F.coalesce("input_tokens", F.lit(0)), F.lit(output_tokens)
+        shortest = Window.orderBy("input_tokens", "fingerprint").rowsBetween(
+            Window.unboundedPreceding, Window.currentRow
+        )
+        fits = F.lit(True)
+        if self.max_tokens is not None:
+            fits = fits & (F.sum(each[0] + each[1]).over(shortest) <= self.max_tokens)
+        if self.max_cost is not None and self.price is not None:
+            fits = fits & (F.sum(_cost(self.price, *each)).over(shortest) <= self.max_cost)
+        return prompts.withColumn("_fits", fits).where("_fits").drop("_fits")
+
+    def ask(self, spending: Spending) -> None:
+        """Let the user confirm. Raises JobError where they do not."""
+        if self.confirm is not None and not self.confirm(spending):
+            raise JobError("not confirmed: nothing was asked, and nothing was written")
+
+    def after(self, input_tokens: int, output_tokens: int) -> "Budget":
+        """Return what is left; it was confirmed."""
+        tokens, cost = self.max_tokens, self.max_cost
+        if tokens is not None:
+            tokens = max(0, tokens - input_tokens - output_tokens)
+        if cost is not None and self.price is not None:
+            cost = max(0.0, cost - self.price.of(input_tokens, output_tokens))
+        return replace(self, max_tokens=tokens, max_cost=cost, confirm=None)
+
+
+UNLIMITED = Budget()
+
+
+def _cost(price: Price, input_tokens: Column, output_tokens: Column) -> Column:
+    return (input_tokens * price.input + output_tokens * price.output) / _MILLION
