@@ -10,7 +10,7 @@ from jobs.report import RunReport, Stopwatch
 from jobs.settings import Settings
 from jobs.source import open_source
 from jobs.spending import Confirm, budget_of
-from jobs.targets import Target, by_code, is_dead, refuse_failures
+from jobs.targets import Target, ends, failures, refuse_failures
 from udfs import flow
 from udfs.delta import Table
 from udfs.ledger import Ledger
@@ -43,6 +43,6 @@ def run_batch(
         answered = flow.run(source.rows, work, ledger, run_id, watch, budget_of(settings, confirm))
     with clock.step("write"), answered:
         if settings.on_error == "fail":
-            refuse_failures(by_code(answered.rows(run_id).where(is_dead())))
+            refuse_failures(failures(ends(answered.rows(run_id))))
         written = target.write(answered, run_id)
     return RunReport.of(run_id, settings, answered, written, clock)

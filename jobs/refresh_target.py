@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from chains.errors import EmptyInput, SettingsError
+from chains.errors import SettingsError
 from jobs.changes import MARK, Changes, has_marks
 from jobs.comparison import lacking_in
 from jobs.in_step import InStep
 from jobs.refresh_settings import OnDelete, RefreshSettings
-from jobs.targets import Target, by_code, is_dead, refuse_failures
+from jobs.targets import Target, ends, failures, is_dead, refuse_failures
 from udfs.conflicts import past_conflicts
 from udfs.delta import Commit
 from udfs.passes import Pass
@@ -85,17 +85,15 @@ class RefreshTarget:
             fresh = lacking_in(fresh, changes.there, answered.work)
         source = F.lit(answered.work.source)
         rows = answered.rows(run_id, fresh).withColumn("source", source).persist()
-        ends = _ends(rows)
-        failed = {code: n for code, n in ends.items() if code not in (None, EmptyInput.code)}
+        counts = ends(rows)
+        failed = failures(counts)
         if self.fails:
-            refuse_failures({str(code): n for code, n in failed.items()})
+            refuse_failures(failed)
         letters = self._letters_of_now(rows.where(is_dead()), bool(failed), changes, answered.spark)
         if letters is not None:
             step = replace(step, letters=self.letters_base)
-        answers, count = (
-            rows.where(~is_dead()).drop("raw"),
-            sum(ends.values()) - sum(failed.values()),
-        )
+        answers = rows.where(~is_dead()).drop("raw")
+        count = sum(counts.values()) - sum(failed.values())
         kinds = self._write_answers(answers, count, changes, step)
         if letters is not None:
             commit, table = Commit(self.target.app, self.letters_base, run_id), self.target.errors
@@ -106,7 +104,7 @@ class RefreshTarget:
     def errors(self, spark: SparkSession) -> dict[str, int]:
         """Return the rows that are dead letters now, by code."""
         table = self.target.errors
-        return by_code(table.read(spark)) if table.exists(spark) else {}
+        return failures(ends(table.read(spark))) if table.exists(spark) else {}
 
     def _write_answers(
         self, answers: DataFrame, count: int, changes: Changes, step: InStep
@@ -145,11 +143,6 @@ class RefreshTarget:
         if not any_dead and left.count() == before.count():
             return None
         return left.unionByName(new, allowMissingColumns=True)
-
-
-def _ends(rows: DataFrame) -> Mapping[str | None, int]:
-    """Return how many rows end with each error, None for none."""
-    return {it["code"]: it["count"] for it in rows.groupBy("error.code").count().collect()}
 
 
 def _kinds(counts: Mapping[str, int], answers: int) -> Kinds:

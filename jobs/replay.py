@@ -12,7 +12,7 @@ from chains.errors import TableError
 from jobs.pinning import pin_stream
 from jobs.stream_settings import COORDINATES, StreamSettings
 from jobs.stream_source import StreamSource
-from jobs.targets import by_code, is_dead
+from jobs.targets import ends, failures, is_dead
 from udfs import flow
 from udfs.delta import Commit, Table
 from udfs.ledger import Ledger
@@ -64,6 +64,6 @@ def run_replay(
         new = target.lacks(good.drop("raw", MESSAGE), work.key)
         moved = target.append(new, Commit(f"replay/{letters.name}", target.version(spark), run_id))
         letters.delete(good, COORDINATES if set(COORDINATES) <= set(good.columns) else work.key)
-        left = by_code(now.where(is_dead()))
+        left = failures(ends(now))
         now.unpersist()
     return ReplayReport(answered.counts.rows, moved, left)

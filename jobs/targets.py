@@ -59,8 +59,11 @@ class Target:
         fresh = self._fresh(answered.questions, spark, base)
         source = F.lit(answered.work.source)
         rows = answered.rows(run_id, fresh).withColumn("source", source).persist()
-        written = self._write_answers(rows.where(~is_dead()).drop("raw"), commit)
-        dead = self._write_errors(rows.where(is_dead()), run_id)
+        counts = ends(rows)
+        dead = failures(counts)
+        answers = rows.where(~is_dead()).drop("raw")
+        written = self._write_answers(answers, sum(counts.values()) > sum(dead.values()), commit)
+        self._write_errors(rows.where(is_dead()), bool(dead), run_id)
         rows.unpersist()
         return Written(written, dead)
 
@@ -76,24 +79,23 @@ class Target:
             same = same & F.col("asked.fingerprint").eqNullSafe(F.col("there.fingerprint"))
         return questions.alias("asked").join(there, same, "left_anti")
 
-    def _write_answers(self, rows: DataFrame, commit: Commit) -> int:
+    def _write_answers(self, rows: DataFrame, any_rows: bool, commit: Commit) -> int:
         if self.mode == "overwrite":
             return self.table.overwrite(rows, commit)
-        if commit.base >= 0 and rows.isEmpty():
+        if commit.base >= 0 and not any_rows:
             return 0
         if self.mode == "append":
             return self.table.append(rows, commit)
         return self.table.merge(rows, self.key, commit)
 
-    def _write_errors(self, dead: DataFrame, run_id: str) -> dict[str, int]:
+    def _write_errors(self, dead: DataFrame, any_dead: bool, run_id: str) -> None:
         """Replace the dead letters by those of now; every row that has no answer is among them."""
         spark = dead.sparkSession
         base = self.errors.version(spark)
-        if dead.isEmpty() and (base < 0 or self.errors.read(spark).isEmpty()):
-            return {}
+        if not any_dead and (base < 0 or self.errors.read(spark).isEmpty()):
+            return
         rows = dead.withColumn("result", F.lit(None).cast("string"))
         self.errors.overwrite(rows, Commit(self.app, base, run_id))
-        return by_code(self.errors.read(spark))
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,15 @@ class Written:
     errors: Mapping[str, int]
 
 
-def by_code(rows: DataFrame) -> dict[str, int]:
-    """Return how many rows have each error."""
+def ends(rows: DataFrame) -> dict[str | None, int]:
+    """Return how many rows end with each error, None for none."""
     counted = rows.groupBy("error.code").count().collect()
     return {row["code"]: row["count"] for row in counted}
+
+
+def failures(counts: Mapping[str | None, int]) -> dict[str, int]:
+    """Return of what `ends` counted the rows that have neither an answer nor an empty input."""
+    return {code: n for code, n in counts.items() if code is not None and code != EmptyInput.code}
 
 
 def is_dead() -> Column:
