@@ -46,6 +46,14 @@ def ask(
         return error
 
 
+def prompt_tokens(model: Model, question: Question) -> int:
+    """Return a prompt's tokens; 0 for one that breaks the tokenizer, which asking will tell."""
+    try:
+        return _count_tokens(model, question.request.messages)
+    except CompletionError:
+        return 0
+
+
 def _check(chain: "Chain", values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if _is_empty(value):

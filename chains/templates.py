@@ -8,7 +8,7 @@ data. Values are substituted in one pass, so template syntax inside data stays p
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -68,6 +68,11 @@ class Template:
             Message(role=role, content=_constant(body) or _compiled(body).render(values))
             for role, body in self.bodies
         )
+
+
+def as_text(messages: Sequence[Message]) -> str:
+    """Return messages as a person reads them."""
+    return "\n\n".join(f"{it['role']}: {it['content']}" for it in messages)
 
 
 def load_template(ref: str) -> Template:

@@ -2,33 +2,23 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import click
 from pyspark.errors import PySparkException
 from rich.logging import RichHandler
 
 from chains.errors import GristmillError, UsageError
-from jobs.cli_common import (
-    ERRORS,
-    OUTPUT,
-    budget_options,
-    budget_sets,
-    common_lines,
-    confirm_on,
-    exit_if_pending,
-    job_options,
-    paid_lines,
-    session,
-    show,
-    table_lines,
-)
+from jobs.cli_batch import batch, pinned_session, plan, run_lines
+from jobs.cli_common import ERRORS, OUTPUT, job_options, show
 from jobs.cli_endpoints import ask, endpoints
 from jobs.cli_kafka import kafka
+from jobs.cli_ledger import ledger
 from jobs.cli_prompts import prompts
 from jobs.cli_refresh import refresh
-from jobs.cli_stream import demo_stream, replay, stream
-from jobs.settings import Settings, load_settings, load_settings_of
+from jobs.cli_replay import replay
+from jobs.cli_retry import retry
+from jobs.cli_stream import demo_stream, stream
+from jobs.settings import load_settings
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,43 +62,21 @@ def commands() -> None:
     """LLM chains over Delta tables with Spark; never pay for the same completion twice."""
 
 
-for command in (refresh, stream, replay, kafka, demo_stream, prompts, endpoints, ask):
+for command in (
+    batch,
+    plan,
+    refresh,
+    retry,
+    stream,
+    replay,
+    ledger,
+    kafka,
+    demo_stream,
+    prompts,
+    endpoints,
+    ask,
+):
     commands.add_command(command)
-
-
-@commands.command()
-@job_options
-@budget_options
-def batch(
-    conf: Path,
-    sets: tuple[str, ...],
-    as_json: bool,
-    max_cost: float | None,
-    max_tokens: int | None,
-    yes: bool,
-) -> None:
-    """Complete the rows of a Delta table into another one."""
-    from jobs.batch import run_batch
-    from jobs.console import watch_on
-
-    settings = load_settings(conf, [*sets, *budget_sets(max_cost, max_tokens)])
-    spark = _session(settings)
-    report = run_batch(spark, settings, watch_on(ERRORS, spark), confirm_on(ERRORS, yes))
-    show(report.json(), _run_lines(report), as_json)
-    exit_if_pending(report)
-
-
-@commands.command()
-@job_options
-@click.option("--sample", default=0, metavar="N", help="Show N prompts that would be asked.")
-def plan(conf: Path, sets: tuple[str, ...], as_json: bool, sample: int) -> None:
-    """Print what a batch or a refresh would do, and what it would cost; spends nothing."""
-    from jobs.plan import run_plan
-    from jobs.refresh_settings import PlanSettings
-
-    settings = load_settings_of(PlanSettings, conf, sets)
-    report = run_plan(_session(settings), settings, sample)
-    show(report.json(), _plan_lines(report), as_json)
 
 
 @commands.command()
@@ -119,11 +87,11 @@ def demo(conf: Path, sets: tuple[str, ...], as_json: bool) -> None:
     from jobs.demo import run_demo, show_summaries
 
     settings = load_settings(conf, sets)
-    spark = _session(settings)
+    spark = pinned_session(settings)
     report = run_demo(spark, settings, watch_on(ERRORS, spark))
     if not as_json:
         show_summaries(spark, settings, OUTPUT)
-    show(report.json(), _run_lines(report), as_json)
+    show(report.json(), run_lines(report), as_json)
 
 
 @commands.command()
@@ -151,47 +119,3 @@ def setup() -> None:
     from jobs.settings import SparkSettings
 
     archive_classes(SparkSettings(), Path(".gristmill/logs"))
-
-
-def _session(settings: Settings) -> Any:
-    """Pin what can be pinned without Spark, then start it."""
-    from jobs.pinning import pin_work
-
-    pin_work(settings)
-    return session(settings)
-
-
-def _run_lines(report: Any) -> dict[str, str]:
-    return {
-        "rows": f"{report.rows:,}, {report.skipped:,} skipped (empty)",
-        **paid_lines(report),
-        "written": f"{report.written:,} rows",
-        **common_lines(report.seconds, report.versions),
-        **table_lines(report.tables),
-    }
-
-
-def _plan_lines(report: Any) -> dict[str, str]:
-    tokens = report.tokens
-    why = ", ".join(f"{rows:,} {name.replace('_', ' ')}" for name, rows in report.reasons.items())
-    lines = {
-        "rows": f"{report.rows:,}, {report.skipped:,} skipped (empty), {report.errors:,} in error",
-        "of them": why or "none has a prompt",
-        "prompts": f"{report.distinct:,} distinct, {report.hits:,} in the ledger, "
-        f"{report.misses:,} to ask",
-        "long": f"{report.long:,} rows in {report.parts:,} parts",
-        "tokens": f"{tokens['input']:,} in, {tokens['expected_output']:,} out, "
-        f"at most {tokens['output']:,}",
-        "cost": _cost_line(report.cost),
-        "time": "unknown before the first run"
-        if report.expected_seconds is None
-        else f"{report.expected_seconds:,.0f} s of answering, at the pace of the last runs",
-        **common_lines(report.seconds, report.versions),
-    }
-    return lines | {f"prompt {i + 1}": text for i, text in enumerate(report.sample)}
-
-
-def _cost_line(cost: Any) -> str:
-    if cost is None:
-        return "unknown: set chain.price"
-    return f"{cost['expected']:,.4f} {cost['currency']}, at most {cost['most']:,.4f}"

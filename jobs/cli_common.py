@@ -1,7 +1,7 @@
 """What the commands share: options, and how results are shown."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from rich.table import Table as Grid
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from jobs.ledger_care import LedgerConf
     from jobs.settings import JobSettings
     from jobs.spending import Confirm
 
@@ -49,7 +50,21 @@ def confirm_on(console: Console, yes: bool) -> "Confirm | None":
     return lambda spending: click.confirm(f"{spending}. Ask them?", default=False, err=True)
 
 
-def session(settings: "JobSettings") -> "SparkSession":
+def key_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command `--key COLUMN=VALUE`, once for each column of a row's key."""
+    return click.option(
+        "--key", "keys", multiple=True, metavar="COLUMN=VALUE", help="A source row's."
+    )(command)
+
+
+def key_of(keys: Sequence[str]) -> dict[str, str]:
+    """Read what `--key` was given."""
+    if wrong := [it for it in keys if "=" not in it]:
+        raise click.UsageError(f"--key {wrong[0]}: expected COLUMN=VALUE")
+    return {column: value for column, _, value in (it.partition("=") for it in keys)}
+
+
+def session(settings: "JobSettings | LedgerConf") -> "SparkSession":
     """Start Spark for a job, or take the session that runs."""
     from jobs.session import open_session
 

@@ -1,4 +1,4 @@
-"""The commands `gristmill stream`, `replay` and `demo-stream`."""
+"""The commands `gristmill stream` and `demo-stream`."""
 
 import signal
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from jobs.cli_common import ERRORS, OUTPUT, common_lines, job_options, session, show
+from jobs.cli_common import OUTPUT, common_lines, job_options, session, show
 from jobs.settings import load_settings_of
 
 
@@ -33,25 +33,6 @@ def stream(
             signal.signal(number, lambda *_: running.stop())
     totals = running.run(Trigger(trigger, available_now))
     show(totals.json(), _stream_lines(totals), as_json)
-
-
-@click.command()
-@job_options
-@click.option("--reason", "reasons", multiple=True, metavar="CODE", help="Only these; all else.")
-def replay(conf: Path, sets: tuple[str, ...], as_json: bool, reasons: tuple[str, ...]) -> None:
-    """Send a stream's dead letters through again."""
-    from jobs.console import watch_on
-    from jobs.pinning import pin_stream
-    from jobs.replay import run_replay
-    from jobs.stream_settings import StreamSettings
-
-    settings = load_settings_of(StreamSettings, conf, sets)
-    pin_stream(settings)
-    spark = session(settings)
-    report = run_replay(spark, settings, reasons, watch_on(ERRORS, spark))
-    left = ", ".join(f"{rows} {code}" for code, rows in report.left.items()) or "none"
-    lines = {"taken": str(report.taken), "answered": str(report.answered), "left": left}
-    show(report.json(), lines, as_json)
 
 
 @click.command("demo-stream")

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -115,6 +117,11 @@ def ends(rows: DataFrame) -> dict[str | None, int]:
 def failures(counts: Mapping[str | None, int]) -> dict[str, int]:
     """Return of what `ends` counted the rows that have neither an answer nor an empty input."""
     return {code: n for code, n in counts.items() if code is not None and code != EmptyInput.code}
+
+
+def has_key(key: Mapping[str, str]) -> Column:
+    """Return the condition that a row has a key, its values as text."""
+    return reduce(and_, (F.col(name).cast("string") == value for name, value in key.items()))
 
 
 def is_dead() -> Column:

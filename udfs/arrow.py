@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from chains.asking import prompt_tokens
 from chains.base import Chain, ChainSpec
 from chains.completion import Completion, Parts, Question, as_row, result_text
 from chains.models.base import Model, ModelRef
@@ -44,7 +45,7 @@ class Asking:
     def _row(self, chain: Chain, model: Model, variables: Mapping[str, Any]) -> dict[str, Any]:
         asked = chain.ask(variables, model)
         if isinstance(asked, Question):
-            tokens = model.count_tokens(asked.request.messages) if self.count_tokens else None
+            tokens = prompt_tokens(model, asked) if self.count_tokens else None
             return {"fingerprint": asked.fingerprint, "input_tokens": tokens}
         if isinstance(asked, Parts):
             return {"parts": list(asked.texts)}

@@ -11,7 +11,7 @@ from delta.exceptions import ConcurrentTransactionException
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JError
 from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from chains.errors import JobError, TableError
@@ -164,6 +164,20 @@ class Table:
         assert detail is not None
         return str(detail["id"])
 
+    def size(self, spark: SparkSession) -> tuple[int, int]:
+        """Return the bytes and the number of files of the newest version."""
+        detail = self._delta(spark).detail().select("sizeInBytes", "numFiles").first()
+        assert detail is not None
+        return int(detail["sizeInBytes"]), int(detail["numFiles"])
+
+    def optimize(self, spark: SparkSession) -> None:
+        """Write small files as large ones; rows stay as they are."""
+        spark.sql(f"OPTIMIZE {self.relation}")
+
+    def vacuum(self, spark: SparkSession, keep_hours: int) -> None:
+        """Remove files that no version of the last so many hours needs."""
+        self._delta(spark).vacuum(keep_hours)
+
     def changes(self, spark: SparkSession, first: int, last: int) -> DataFrame:
         """Return the change data feed of the versions from `first` to `last`.
 
@@ -255,6 +269,10 @@ class Table:
         same_key = " AND ".join(f"old.{_quoted(k)} = new.{_quoted(k)}" for k in key)
         old = self._delta(rows.sparkSession).alias("old")
         old.merge(rows.select(*key).alias("new"), same_key).whenMatchedDelete().execute()
+
+    def delete_where(self, spark: SparkSession, condition: Column) -> None:
+        """Delete the rows of which the condition holds."""
+        self._delta(spark).delete(condition)
 
     def history(self, spark: SparkSession, versions: int | None = None) -> DataFrame:
         """Return the newest versions, or all, the newest first."""

@@ -1,7 +1,7 @@
 """One pass of the flow: what rows ask, what the ledger knows, the misses, and what rows get."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from chains.answering import too_many_rounds
 from chains.base import Chain
 from chains.errors import EmptyInput, TableError
-from chains.models.base import Message
+from chains.templates import as_text
 from udfs.budget import UNLIMITED, Budget, Spending
 from udfs.columns import ledger_type
 from udfs.completion import pay, question_udf
@@ -159,7 +159,7 @@ class Pass:
         rows = self.source.join(payers, list(self.work.key))
         given = rows.select(self.work.variables().alias("variables")).collect()
         asked = (row["variables"].asDict(recursive=True) for row in given)
-        return [_as_text(self.work.chain.template.render(variables)) for variables in asked]
+        return [as_text(self.work.chain.template.render(variables)) for variables in asked]
 
     def complete(self, run_id: str, watch: Watch = unwatched) -> None:
         """Ask the model for the misses, each once: into the journal, then into the ledger.
@@ -316,10 +316,6 @@ class Pass:
         if self._journal is None:
             return self.spark.createDataFrame([], ledger_type())
         return self.ledger.journalled(self.spark, self._journal)
-
-
-def _as_text(messages: Sequence[Message]) -> str:
-    return "\n\n".join(f"{it['role']}: {it['content']}" for it in messages)
 
 
 def _length(chain: Chain) -> Column:

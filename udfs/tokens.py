@@ -6,9 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from chains.asking import prompt_tokens
 from chains.base import Chain
 from chains.completion import Parts, Question
-from chains.errors import CompletionError, GristmillError
 from chains.models.base import Model
 from udfs.arrow import Pinned
 
@@ -38,15 +38,4 @@ def tokens_of(chain: Chain, model: Model, variables: Mapping[str, Any]) -> int:
         return sum(tokens_of(chain, model, {**variables, cut: text}) for text in asked.texts)
     if not isinstance(asked, Question):
         return 0
-    return _prompt_tokens(model, asked) + chain.parameters.max_output_tokens
-
-
-def _prompt_tokens(model: Model, question: Question) -> int:
-    try:
-        return model.count_tokens(question.request.messages)
-    except CompletionError:
-        return 0
-    except GristmillError:
-        raise
-    except Exception:
-        return 0
+    return prompt_tokens(model, asked) + chain.parameters.max_output_tokens

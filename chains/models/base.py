@@ -145,6 +145,11 @@ def isolate(
             for position, _ in outcomes:
                 left.pop(position)
             yield outcomes
+        if left:
+            raise JobError(
+                f"the model gave no outcome for {len(left)} of {len(requests)} requests; its "
+                "`stream` has to give one for each"
+            )
         return
     except GristmillError:
         raise

@@ -195,6 +195,13 @@ def test_what_is_not_the_fault_of_a_row_stops_the_job(error):
     assert len(model.calls) == 1
 
 
+def test_a_model_that_leaves_requests_out_stops_the_job():
+    model = Scripted(last)
+    model.stream = lambda requests: iter([[(0, answer("first"))]])
+    with pytest.raises(JobError, match="no outcome for 2 of 3 requests"):
+        complete(chain(), model, "a", "b", "c")
+
+
 # -- answers that stopped short
 
 

@@ -1,0 +1,101 @@
+"""The commands `gristmill batch` and `gristmill plan`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.cli_common import (
+    ERRORS,
+    budget_options,
+    budget_sets,
+    common_lines,
+    confirm_on,
+    exit_if_pending,
+    job_options,
+    paid_lines,
+    session,
+    show,
+    table_lines,
+)
+from jobs.settings import Settings, load_settings, load_settings_of
+
+
+@click.command()
+@job_options
+@budget_options
+def batch(
+    conf: Path,
+    sets: tuple[str, ...],
+    as_json: bool,
+    max_cost: float | None,
+    max_tokens: int | None,
+    yes: bool,
+) -> None:
+    """Complete the rows of a Delta table into another one."""
+    from jobs.batch import run_batch
+    from jobs.console import watch_on
+
+    settings = load_settings(conf, [*sets, *budget_sets(max_cost, max_tokens)])
+    spark = pinned_session(settings)
+    report = run_batch(spark, settings, watch_on(ERRORS, spark), confirm_on(ERRORS, yes))
+    show(report.json(), run_lines(report), as_json)
+    exit_if_pending(report)
+
+
+@click.command()
+@job_options
+@click.option("--sample", default=0, metavar="N", help="Show N prompts that would be asked.")
+def plan(conf: Path, sets: tuple[str, ...], as_json: bool, sample: int) -> None:
+    """Print what a batch or a refresh would do, and what it would cost; spends nothing."""
+    from jobs.plan import run_plan
+    from jobs.refresh_settings import PlanSettings
+
+    settings = load_settings_of(PlanSettings, conf, sets)
+    report = run_plan(pinned_session(settings), settings, sample)
+    show(report.json(), _plan_lines(report), as_json)
+
+
+def pinned_session(settings: Settings) -> Any:
+    """Pin what can be pinned without Spark, then start it."""
+    from jobs.pinning import pin_work
+
+    pin_work(settings)
+    return session(settings)
+
+
+def run_lines(report: Any) -> dict[str, str]:
+    """Return what a batch did, for people."""
+    return {
+        "rows": f"{report.rows:,}, {report.skipped:,} skipped (empty)",
+        **paid_lines(report),
+        "written": f"{report.written:,} rows",
+        **common_lines(report.seconds, report.versions),
+        **table_lines(report.tables),
+    }
+
+
+def _plan_lines(report: Any) -> dict[str, str]:
+    tokens = report.tokens
+    why = ", ".join(f"{rows:,} {name.replace('_', ' ')}" for name, rows in report.reasons.items())
+    lines = {
+        "rows": f"{report.rows:,}, {report.skipped:,} skipped (empty), {report.errors:,} in error",
+        "of them": why or "none has a prompt",
+        "prompts": f"{report.distinct:,} distinct, {report.hits:,} in the ledger, "
+        f"{report.misses:,} to ask",
+        "long": f"{report.long:,} rows in {report.parts:,} parts",
+        "tokens": f"{tokens['input']:,} in, {tokens['expected_output']:,} out, "
+        f"at most {tokens['output']:,}",
+        "cost": _cost_line(report.cost),
+        "time": "unknown before the first run"
+        if report.expected_seconds is None
+        else f"{report.expected_seconds:,.0f} s of answering, at the pace of the last runs",
+        **common_lines(report.seconds, report.versions),
+    }
+    return lines | {f"prompt {i + 1}": text for i, text in enumerate(report.sample)}
+
+
+def _cost_line(cost: Any) -> str:
+    if cost is None:
+        return "unknown: set chain.price"
+    return f"{cost['expected']:,.4f} {cost['currency']}, at most {cost['most']:,.4f}"

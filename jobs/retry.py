@@ -1,0 +1,34 @@
+"""Errors that would last, forgotten, so that a run asks for their rows again."""
+
+from collections.abc import Sequence
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from chains.errors import SettingsError, TableError, error_codes
+from jobs.settings import Settings
+from jobs.targets import Target
+from udfs.delta import Table
+from udfs.ledger import Ledger
+
+
+def forget_errors(spark: SparkSession, settings: Settings, codes: Sequence[str]) -> int:
+    """Remove the errors of the job's dead letters from the ledger; return how many rows have them.
+
+    Errors that may pass are not in the ledger: any run asks for their rows again. Raises
+    SettingsError where a code is none, TableError where the job has no dead letters.
+    """
+    unknown = sorted(set(codes) - set(error_codes()))
+    if unknown:
+        raise SettingsError(f"--error-code: expected codes of docs/errors.md, found {unknown}")
+    letters = Target.of(settings.target, settings.source.key).errors
+    if not letters.exists(spark):
+        raise TableError(f"table {letters.name!r}: the job has no dead letters")
+    wanted = F.col("error.code").isin(list(codes)) if codes else F.lit(True)
+    rows = letters.read(spark).where(wanted)
+    ledger = Ledger(Table.named(settings.ledger.table))
+    ledger.open(spark)
+    asked = rows.select("fingerprint").where("fingerprint is not null").distinct()
+    failed = ledger.table.read(spark).where("error is not null").select("fingerprint").distinct()
+    ledger.table.delete(failed.join(asked, "fingerprint", "left_semi"), ["fingerprint"])
+    return rows.count()

@@ -1,0 +1,46 @@
+"""Errors that last are asked again on request."""
+
+import pytest
+from click.testing import CliRunner
+from deltalake import DeltaTable, write_deltalake
+from pyarrow import table
+
+from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
+from jobs.cli import commands
+
+pytestmark = pytest.mark.spark
+
+
+@pytest.fixture
+def gristmill(spark, job, tmp_path):
+    """Return a function that runs a command of the job over two rows, by an endpoint's URL."""
+    rows = table({"id": ["bad", "good"], "body": ["key=bad text", "key=good text"]})
+    write_deltalake(f"{tmp_path}/source", rows)
+
+    def gristmill(command, endpoint, *options):
+        sets = ["chain.model=endpoint:fake/m", f"endpoints.fake.base_url={endpoint.base_url}"]
+        line = [it for one in sets for it in ("--set", one)]
+        conf = str(tmp_path / "job.yml")
+        return CliRunner().invoke(commands, [command, conf, *line, *options])
+
+    return gristmill
+
+
+def test_a_lasting_error_is_asked_again_by_retry_alone(gristmill, tmp_path):
+    with FakeEndpoint(FakeSettings(faults={"bad": {"status": 400}})) as endpoint:
+        gristmill("batch", endpoint)
+        gristmill("batch", endpoint)
+        assert [call.key for call in endpoint.calls()].count("bad") == 1
+        other = gristmill("retry", endpoint, "--error-code", "content_filter")
+        assert other.exit_code == 0, other.output
+        assert [call.key for call in endpoint.calls()].count("bad") == 1
+    with FakeEndpoint() as mended:
+        assert gristmill("retry", mended, "--error-code", "invalid_request").exit_code == 0
+        assert [call.key for call in mended.calls()] == ["bad"]
+    assert DeltaTable(f"{tmp_path}/target").to_pyarrow_table().num_rows == 2
+    assert DeltaTable(f"{tmp_path}/target_errors").to_pyarrow_table().num_rows == 0
+
+
+def test_a_code_that_is_none_is_named(gristmill, endpoint):
+    said = gristmill("retry", endpoint, "--error-code", "bad_luck")
+    assert "bad_luck" in str(said.exception)
