@@ -53,9 +53,9 @@ class Budget:
     confirm: Callable[[Spending], bool] | None = None
 
     @property
-    def counts(self) -> bool:
+    def needs_tokens(self) -> bool:
         """Whether the tokens of prompts have to be counted before they are asked."""
-        return self != Budget()
+        return any(it is not None for it in (self.max_tokens, self.max_cost, self.confirm))
 
     def spending(self, prompts: int, input_tokens: int, output_tokens: int) -> Spending:
         """Return the most that prompts may take whose answers have at most so many tokens each."""

@@ -114,7 +114,7 @@ class Pass:
         self._ledger_rows = ledger.rows(self.spark)
         self._journal: str | None = None
         self._taking: Future[None] | None = None
-        self.questions = self._ask(last, count_tokens or budget.counts).persist(
+        self.questions = self._ask(last, count_tokens or budget.needs_tokens).persist(
             StorageLevel.MEMORY_AND_DISK
         )
         self.prompts = self._distinct().persist(StorageLevel.MEMORY_AND_DISK)

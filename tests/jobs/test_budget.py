@@ -3,6 +3,7 @@
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyarrow import table
+from rounds import long
 
 from chains.errors import JobError, SettingsError
 from jobs.batch import run_batch
@@ -69,6 +70,7 @@ def test_a_budget_asks_what_fits_and_the_next_run_asks_the_rest(spark, priced, e
     assert len(read(tmp_path / "target")) == 6
 
 
+@long
 def test_no_token_of_the_budget_no_call(spark, priced, endpoint, tmp_path):
     report = run_batch(spark, priced("budget.max_tokens=10"))
     assert endpoint.calls() == []
@@ -101,6 +103,7 @@ def test_a_plan_tells_why_rows_are_asked(spark, priced, endpoint, tmp_path):
     assert other.reasons == {"new_model": 5, "new": 1}
 
 
+@long
 def test_a_plan_tells_what_failed_before(spark, priced, tmp_path):
     run_batch(spark, priced("budget.max_tokens=10"))
     assert run_plan(spark, priced()).reasons == {"pending": 6}

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 from deltalake import DeltaTable, write_deltalake
 from pyarrow import table
+from rounds import long
 
 from chains.errors import TableError
 from jobs.batch import run_batch
@@ -50,6 +51,7 @@ def test_stats_tell_what_was_answered_by_whom(spark, care):
     assert stats.bytes > 0
 
 
+@long
 def test_a_compact_ledger_answers_as_before(spark, run, care, endpoint, tmp_path):
     asked = len(endpoint.calls())
     before = DeltaTable(f"{tmp_path}/ledger").to_pyarrow_table().num_rows
@@ -70,11 +72,13 @@ def test_a_forgotten_row_is_asked_anew_and_no_other(spark, run, care, endpoint, 
     assert [call.key for call in endpoint.calls()[asked:]] == ["b"]
 
 
+@long
 def test_a_row_that_is_not_there_forgets_nothing(spark, run, care):
     assert run_forget(spark, care, {"id": "nobody"}).rows == 0
     assert run().misses == 0
 
 
+@long
 def test_a_key_of_another_column_is_named(spark, care):
     with pytest.raises(TableError, match="no \\['name'\\]"):
         run_forget(spark, care, {"name": "a"})

@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 from deltalake import DeltaTable, write_deltalake
 from pyarrow import table
+from rounds import long
 
 from chains.errors import JobError, TableError
 from jobs.batch import run_batch
@@ -54,6 +55,7 @@ def test_another_question_is_not_asked(spark, ran, endpoint):
     assert len(endpoint.calls()) == asked
 
 
+@long
 @pytest.mark.parametrize(
     ("key", "told"), [({"id": "nobody"}, "no row"), ({"name": "a"}, "expected the columns")]
 )
@@ -62,6 +64,7 @@ def test_a_row_that_is_not_there_is_named(spark, ran, key, told):
         run_replay_row(spark, ran(), key)
 
 
+@long
 def test_the_command_prints_one_object(spark, ran, endpoint, tmp_path):
     more = ["chain.model=endpoint:fake/m", f"endpoints.fake.base_url={endpoint.base_url}"]
     sets = [it for one in more for it in ("--set", one)]
