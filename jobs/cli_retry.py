@@ -21,8 +21,9 @@ LOG = logging.getLogger("gristmill")
 def retry(conf: Path, sets: tuple[str, ...], codes: tuple[str, ...], **options: Any) -> None:
     """Ask again for rows without an answer, errors that last too: by a batch or a refresh."""
     from jobs.refresh_settings import PlanSettings
-    from jobs.retry import forget_errors
+    from jobs.retry import check_codes, forget_errors
 
+    check_codes(codes)
     settings = load_settings_of(PlanSettings, conf, sets)
     rows = forget_errors(session(settings), settings, codes)
     LOG.info("%d dead letters are asked again, with whatever else is due", rows)

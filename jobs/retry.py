@@ -12,15 +12,19 @@ from udfs.delta import Table
 from udfs.ledger import Ledger
 
 
+def check_codes(codes: Sequence[str]) -> None:
+    """Raise SettingsError where a code is none of docs/errors.md."""
+    unknown = sorted(set(codes) - set(error_codes()))
+    if unknown:
+        raise SettingsError(f"--error-code: expected codes of docs/errors.md, found {unknown}")
+
+
 def forget_errors(spark: SparkSession, settings: Settings, codes: Sequence[str]) -> int:
     """Remove the errors of the job's dead letters from the ledger; return how many rows have them.
 
     Errors that may pass are not in the ledger: any run asks for their rows again. Raises
-    SettingsError where a code is none, TableError where the job has no dead letters.
+    TableError where the job has no dead letters.
     """
-    unknown = sorted(set(codes) - set(error_codes()))
-    if unknown:
-        raise SettingsError(f"--error-code: expected codes of docs/errors.md, found {unknown}")
     letters = Target.of(settings.target, settings.source.key).errors
     if not letters.exists(spark):
         raise TableError(f"table {letters.name!r}: the job has no dead letters")

@@ -197,6 +197,8 @@ def _assign(settings: dict[str, Any], assignment: str) -> None:
 
 def _told(path: Path, error: Mapping[str, Any]) -> str:
     """Name file, key and what was found, but for keys whose value may be a secret."""
+    if not error["loc"]:  # what several keys together have wrong: all of them would be found
+        return f"{path}: {error['msg']}"
     where = ".".join(map(str, error["loc"]))
     secret = not _MAY_HOLD_SECRETS.isdisjoint(error["loc"])
     found = "" if secret else f" (found {error['input']!r:.80})"

@@ -121,6 +121,13 @@ def test_a_cost_needs_a_price(job):
         job("budget.max_cost=1")
 
 
+def test_what_keys_have_wrong_together_repeats_none_of_them(job):
+    with pytest.raises(SettingsError) as told:
+        job("budget.max_cost=1", "endpoints.fake={base_url: 'https://host', api_key: 'env:KEY'}")
+    assert "found" not in str(told.value)
+    assert "env:KEY" not in str(told.value)
+
+
 def test_what_parts_took_is_taken_from_the_budget():
     left = Budget(max_tokens=100, max_cost=1.0, price=Price(1.0, 2.0)).after(60, 20)
     assert left.max_tokens == 20
