@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from chains.errors import TableError
 from jobs.settings import LedgerSettings, Section, SparkSettings
 from jobs.targets import has_key
+from udfs.conflicts import past_conflicts
 from udfs.delta import Table
 from udfs.ledger import Ledger
 
@@ -140,11 +141,11 @@ def run_forget(
     if older_than is not None:
         is_old = F.col("completed_at") < F.lit(datetime.now(UTC) - older_than)
         count = rows.where(is_old).count()
-        table.delete_where(spark, is_old)
+        past_conflicts(table, lambda: table.delete_where(spark, is_old))
         return Forgotten(count)
     answers = _answers_of(spark, settings, rows, key).persist()
     count = rows.join(answers, "fingerprint", "left_semi").count()
-    table.delete(answers, ["fingerprint"])
+    past_conflicts(table, lambda: table.delete(answers, ["fingerprint"]))
     answers.unpersist()
     return Forgotten(count)
 

@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 from chains.errors import SettingsError, TableError, error_codes
 from jobs.settings import Settings
 from jobs.targets import Target
+from udfs.conflicts import past_conflicts
 from udfs.delta import Table
 from udfs.ledger import Ledger
 
@@ -34,5 +35,6 @@ def forget_errors(spark: SparkSession, settings: Settings, codes: Sequence[str])
     ledger.open(spark)
     asked = rows.select("fingerprint").where("fingerprint is not null").distinct()
     failed = ledger.table.read(spark).where("error is not null").select("fingerprint").distinct()
-    ledger.table.delete(failed.join(asked, "fingerprint", "left_semi"), ["fingerprint"])
+    gone = failed.join(asked, "fingerprint", "left_semi")
+    past_conflicts(ledger.table, lambda: ledger.table.delete(gone, ["fingerprint"]))
     return rows.count()
