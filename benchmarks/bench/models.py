@@ -2,11 +2,11 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from chains.models.base import Answer, Message, ModelRef, Outcome, Request, Usage
+from chains.models.base import Answer, Message, ModelRef, Outcome, Outcomes, Request, Usage
 from chains.models.extractive import ExtractiveModel, resolve_extractive
 
 NOTES = "BENCH_NOTES"
@@ -64,12 +64,12 @@ class CountedExtractive(ExtractiveModel):
         super().__init__(resolve_extractive())
         self._loaded = False
 
-    def complete(self, requests: Sequence[Request]) -> list[Outcome]:
+    def stream(self, requests: Sequence[Request]) -> Iterator[Outcomes]:
         if not self._loaded:
             note("load")
             self._loaded = True
         note(f"call {len(requests)}")
-        return super().complete(requests)
+        return super().stream(requests)
 
 
 def __getattr__(name: str) -> type[Load]:
