@@ -8,8 +8,8 @@ from pyspark.errors import PySparkException
 from rich.logging import RichHandler
 
 from chains.errors import GristmillError, UsageError
-from jobs.cli_batch import batch, pinned_session, plan, run_lines
-from jobs.cli_common import ERRORS, OUTPUT, job_options, show
+from jobs.cli_batch import batch, plan, run_lines
+from jobs.cli_common import ERRORS, OUTPUT, job_options, pinned_session, show
 from jobs.cli_endpoints import ask, endpoints
 from jobs.cli_kafka import kafka
 from jobs.cli_ledger import ledger

@@ -8,35 +8,27 @@ import click
 from jobs.cli_common import (
     ERRORS,
     budget_options,
-    budget_sets,
     common_lines,
     confirm_on,
     exit_if_pending,
     job_options,
     paid_lines,
-    session,
+    pinned_session,
     show,
     table_lines,
 )
-from jobs.settings import Settings, load_settings, load_settings_of
+from jobs.settings import load_settings, load_settings_of
 
 
 @click.command()
 @job_options
 @budget_options
-def batch(
-    conf: Path,
-    sets: tuple[str, ...],
-    as_json: bool,
-    max_cost: float | None,
-    max_tokens: int | None,
-    yes: bool,
-) -> None:
+def batch(conf: Path, sets: tuple[str, ...], as_json: bool, yes: bool) -> None:
     """Complete the rows of a Delta table into another one."""
     from jobs.batch import run_batch
     from jobs.console import watch_on
 
-    settings = load_settings(conf, [*sets, *budget_sets(max_cost, max_tokens)])
+    settings = load_settings(conf, sets)
     spark = pinned_session(settings)
     report = run_batch(spark, settings, watch_on(ERRORS, spark), confirm_on(ERRORS, yes))
     show(report.json(), run_lines(report), as_json)
@@ -54,14 +46,6 @@ def plan(conf: Path, sets: tuple[str, ...], as_json: bool, sample: int) -> None:
     settings = load_settings_of(PlanSettings, conf, sets)
     report = run_plan(pinned_session(settings), settings, sample)
     show(report.json(), _plan_lines(report), as_json)
-
-
-def pinned_session(settings: Settings) -> Any:
-    """Pin what can be pinned without Spark, then start it."""
-    from jobs.pinning import pin_work
-
-    pin_work(settings)
-    return session(settings)
 
 
 def run_lines(report: Any) -> dict[str, str]:

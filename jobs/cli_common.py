@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from jobs.ledger_care import LedgerConf
-    from jobs.settings import JobSettings
+    from jobs.settings import JobSettings, Settings
     from jobs.spending import Confirm
 
 ERRORS = Console(stderr=True)
@@ -30,17 +31,20 @@ def job_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def budget_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command `--max-cost`, `--max-tokens` and `--yes`."""
+    """Give a command `--yes`, and `--max-cost` and `--max-tokens`, which it finds among `sets`."""
+
+    @wraps(command)
+    def with_budget(
+        sets: tuple[str, ...], max_cost: float | None, max_tokens: int | None, **options: Any
+    ) -> None:
+        given = {"max_cost": max_cost, "max_tokens": max_tokens}
+        budget = [f"budget.{key}={value}" for key, value in given.items() if value is not None]
+        command(sets=(*sets, *budget), **options)
+
     cost = click.option("--max-cost", type=float, help="Spend no more; needs chain.price.")
     tokens = click.option("--max-tokens", type=int, help="Spend no more tokens.")
     yes = click.option("--yes", is_flag=True, help="Spend without a question.")
-    return cost(tokens(yes(command)))
-
-
-def budget_sets(max_cost: float | None, max_tokens: int | None) -> list[str]:
-    """Return the options of a budget as assignments of settings."""
-    given = {"max_cost": max_cost, "max_tokens": max_tokens}
-    return [f"budget.{key}={value}" for key, value in given.items() if value is not None]
+    return cost(tokens(yes(with_budget)))
 
 
 def confirm_on(console: Console, yes: bool) -> "Confirm | None":
@@ -69,6 +73,14 @@ def session(settings: "JobSettings | LedgerConf") -> "SparkSession":
     from jobs.session import open_session
 
     return open_session(settings.spark, settings.work_dir / "logs")
+
+
+def pinned_session(settings: "Settings") -> "SparkSession":
+    """Pin what can be pinned without Spark, then start it."""
+    from jobs.pinning import pin_work
+
+    pin_work(settings)
+    return session(settings)
 
 
 def show(as_object: str, lines: Mapping[str, str], as_json: bool) -> None:

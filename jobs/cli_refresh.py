@@ -8,13 +8,12 @@ import click
 from jobs.cli_common import (
     ERRORS,
     budget_options,
-    budget_sets,
     common_lines,
     confirm_on,
     exit_if_pending,
     job_options,
     paid_lines,
-    session,
+    pinned_session,
     show,
     table_lines,
 )
@@ -24,24 +23,14 @@ from jobs.settings import load_settings_of
 @click.command()
 @job_options
 @budget_options
-def refresh(
-    conf: Path,
-    sets: tuple[str, ...],
-    as_json: bool,
-    max_cost: float | None,
-    max_tokens: int | None,
-    yes: bool,
-) -> None:
+def refresh(conf: Path, sets: tuple[str, ...], as_json: bool, yes: bool) -> None:
     """Keep a table of completions in step with its source."""
     from jobs.console import watch_on
-    from jobs.pinning import pin_work
     from jobs.refresh import run_refresh
     from jobs.refresh_settings import RefreshSettings
 
-    sets = (*sets, *budget_sets(max_cost, max_tokens))
     settings = load_settings_of(RefreshSettings, conf, sets)
-    pin_work(settings)
-    spark = session(settings)
+    spark = pinned_session(settings)
     report = run_refresh(spark, settings, watch_on(ERRORS, spark), confirm_on(ERRORS, yes))
     show(report.json(), _lines(report), as_json)
     exit_if_pending(report)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from jobs.cli_common import ERRORS, job_options, key_of, key_option, session, show
+from jobs.cli_common import ERRORS, job_options, key_of, key_option, pinned_session, session, show
 from jobs.settings import load_settings_of
 
 
@@ -51,7 +51,7 @@ def _replay_row(conf: Path, sets: tuple[str, ...], key: Mapping[str, str], as_js
     from jobs.replay_row import run_replay_row
 
     settings = load_settings_of(PlanSettings, conf, sets)
-    report = run_replay_row(session(settings), settings, key)
+    report = run_replay_row(pinned_session(settings), settings, key)
     then, now = report.then, report.now
     lines = {
         "source": report.source,

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from jobs.cli_batch import batch
-from jobs.cli_common import budget_options, job_options, session
+from jobs.cli_common import budget_options, job_options, pinned_session
 from jobs.cli_refresh import refresh
 from jobs.settings import load_settings_of
 
@@ -25,7 +25,7 @@ def retry(conf: Path, sets: tuple[str, ...], codes: tuple[str, ...], **options: 
 
     check_codes(codes)
     settings = load_settings_of(PlanSettings, conf, sets)
-    rows = forget_errors(session(settings), settings, codes)
+    rows = forget_errors(pinned_session(settings), settings, codes)
     LOG.info("%d dead letters are asked again, with whatever else is due", rows)
     is_refresh = "on_delete" in settings.target.model_fields_set
     click.get_current_context().invoke(

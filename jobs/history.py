@@ -24,7 +24,7 @@ class History:
 
 def history(spark: SparkSession, ledger: Ledger, work: Work) -> History:
     """Read what the newest runs say; scans the ledger's small columns."""
-    rows = ledger.rows(spark) if ledger.table.exists(spark) else None
+    rows = ledger.rows(spark)
     if rows is None:
         return History()
     same = (F.col("model") == work.pinned.model.name) & (

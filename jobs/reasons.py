@@ -1,11 +1,9 @@
 """Why rows are asked: what the target and its dead letters say of each row of a plan."""
 
-from functools import reduce
-from operator import and_
-
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from jobs.changes import same_values
 from jobs.targets import Target
 from udfs.passes import Pass
 
@@ -17,10 +15,10 @@ def reasons(planned: Pass, target: Target) -> dict[str, int]:
     parameters or another schema; what also has another template or model counts as such. `failed`
     and `pending` rows are dead letters, with errors that last or that may pass.
     """
-    key = list(target.key)
     rows = planned.questions.where("fingerprint is not null").alias("row")
-    rows = _joined(rows, _there(planned, target), "there", key)
-    rows = _joined(rows, _letters(planned, target), "letter", key)
+    for name, other in (("there", _there(planned, target)), ("letter", _letters(planned, target))):
+        same = same_values(planned.questions, other, target.key, ("row", name))
+        rows = rows.join(other.alias(name), same, "left")
     counted = rows.groupBy(_reason(planned).alias("reason")).count().collect()
     return {row["reason"]: row["count"] for row in counted}
 
@@ -56,8 +54,3 @@ def _letters(planned: Pass, target: Target) -> DataFrame:
     return letters.select(
         *target.key, F.coalesce("error.retryable", F.lit(False)).alias("retryable")
     )
-
-
-def _joined(rows: DataFrame, other: DataFrame, name: str, key: list[str]) -> DataFrame:
-    same = reduce(and_, (F.col(f"row.{it}").eqNullSafe(F.col(f"{name}.{it}")) for it in key))
-    return rows.join(other.alias(name), same, "left")

@@ -7,17 +7,16 @@ from jobs.settings import Settings, TargetSettings
 OnDelete = Literal["delete", "mark", "keep"]
 
 
-class RefreshTargetSettings(TargetSettings):
-    """A target that follows its source; `on_delete` is what becomes of a row that is gone."""
+class PlanTargetSettings(TargetSettings):
+    """A target of a batch or of a refresh; `on_delete` is what becomes of a row that is gone."""
+
+    on_delete: OnDelete = "delete"
+
+
+class RefreshTargetSettings(PlanTargetSettings):
+    """A target that follows its source."""
 
     mode: Literal["merge"] = "merge"
-    on_delete: OnDelete = "delete"
-
-
-class PlanTargetSettings(TargetSettings):
-    """A target of a batch or of a refresh."""
-
-    on_delete: OnDelete = "delete"
 
 
 class PlanSettings(Settings):

@@ -118,8 +118,7 @@ def _variables(rows: DataFrame, work: Work, source: str) -> Mapping[str, object]
 
 
 def _then(spark: SparkSession, settings: Settings, fingerprint: str) -> Answer | None:
-    ledger = Ledger(Table.named(settings.ledger.table))
-    rows = ledger.rows(spark) if ledger.table.exists(spark) else None
+    rows = Ledger(Table.named(settings.ledger.table)).rows(spark)
     if rows is None:
         return None
     found = newest(rows.where(F.col("fingerprint") == fingerprint)).first()

@@ -17,7 +17,8 @@ from chains.errors import JobError
 from jobs import jvm
 from jobs.settings import SparkSettings
 
-# The optimizing compiler costs a job of minutes more than it gives: see docs/performance.md.
+# The optimizing compiler costs a job of minutes more than it gives, and the quick one's own 48 MB
+# are full after a few runs: see docs/performance.md.
 _QUICK_COMPILER = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 
 

@@ -9,6 +9,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from chains.errors import EmptyInput, JobError, TableError
+from jobs.changes import with_keys
 from jobs.settings import TargetSettings
 from udfs.delta import Commit, Table
 from udfs.passes import Pass
@@ -73,13 +74,9 @@ class Target:
         """Return the questions whose rows the target lacks, or has for another question."""
         if base < 0 or self.mode == "overwrite":
             return questions
-        there = self.table.read(spark, base).select(*self.key, "fingerprint").alias("there")
-        same = F.lit(True)
-        for column in self.key:
-            same = same & F.col(f"asked.{column}").eqNullSafe(F.col(f"there.{column}"))
-        if self.mode == "merge":
-            same = same & F.col("asked.fingerprint").eqNullSafe(F.col("there.fingerprint"))
-        return questions.alias("asked").join(there, same, "left_anti")
+        there = self.table.read(spark, base).select(*self.key, "fingerprint")
+        columns = (*self.key, "fingerprint") if self.mode == "merge" else self.key
+        return with_keys(questions, there, columns, "left_anti")
 
     def _write_answers(self, rows: DataFrame, any_rows: bool, commit: Commit) -> int:
         if self.mode == "overwrite":

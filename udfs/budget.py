@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -9,6 +10,7 @@ from pyspark.sql import functions as F
 from chains.errors import JobError
 
 _MILLION = 1_000_000
+_Tokens = TypeVar("_Tokens", float, Column)
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,8 @@ class Price:
     output: float
     currency: str = "USD"
 
-    def of(self, input_tokens: float, output_tokens: float) -> float:
-        """Return what so many tokens cost."""
+    def of(self, input_tokens: _Tokens, output_tokens: _Tokens) -> _Tokens:
+        """Return what so many tokens cost: numbers, or columns of them."""
         return (input_tokens * self.input + output_tokens * self.output) / _MILLION
 
 
@@ -76,15 +78,15 @@ class Budget:
 
     def fitting(self, prompts: DataFrame, output_tokens: int) -> DataFrame:
         """Return those of the prompts (fingerprint, input_tokens) that fit, the shortest first."""
-        each = F.coalesce("input_tokens", F.lit(0)), F.lit(output_tokens)
+        given, answer = F.coalesce("input_tokens", F.lit(0)), F.lit(output_tokens)
         shortest = Window.orderBy("input_tokens", "fingerprint").rowsBetween(
             Window.unboundedPreceding, Window.currentRow
         )
         fits = F.lit(True)
         if self.max_tokens is not None:
-            fits = fits & (F.sum(each[0] + each[1]).over(shortest) <= self.max_tokens)
+            fits = fits & (F.sum(given + answer).over(shortest) <= self.max_tokens)
         if self.max_cost is not None and self.price is not None:
-            fits = fits & (F.sum(_cost(self.price, *each)).over(shortest) <= self.max_cost)
+            fits = fits & (F.sum(self.price.of(given, answer)).over(shortest) <= self.max_cost)
         return prompts.withColumn("_fits", fits).where("_fits").drop("_fits")
 
     def ask(self, spending: Spending) -> None:
@@ -103,7 +105,3 @@ class Budget:
 
 
 UNLIMITED = Budget()
-
-
-def _cost(price: Price, input_tokens: Column, output_tokens: Column) -> Column:
-    return (input_tokens * price.input + output_tokens * price.output) / _MILLION

@@ -155,7 +155,7 @@ class Pass:
         """Return some prompts of the misses, as text; renders them on the driver."""
         if count == 0 or self.counts.misses == 0:
             return []
-        payers = self.prompts.where(~F.col("known")).limit(count).select("payer.*")
+        payers = self._asked.limit(count).select("payer.*")
         rows = self.source.join(payers, list(self.work.key))
         given = rows.select(self.work.variables().alias("variables")).collect()
         asked = (row["variables"].asDict(recursive=True) for row in given)
@@ -167,8 +167,6 @@ class Pass:
         What is in the journal is safe, so the ledger takes it while the caller goes on. Misses
         that the budget does not hold are not asked.
         """
-        if self.counts.misses == 0:
-            return
         asked = self._affordable()
         if asked.prompts == 0:
             return
@@ -260,25 +258,16 @@ class Pass:
 
     # -- misses
 
-    @property
-    def most(self) -> Spending:
-        """The most that all the misses may take, once their tokens are counted."""
-        return self.budget.spending(
-            self.counts.misses, self.counts.input_tokens or 0, self._answer_tokens
-        )
-
-    @property
-    def _answer_tokens(self) -> int:
-        return self.work.chain.parameters.max_output_tokens
-
     def _affordable(self) -> Spending:
         """Return what is to be asked, and leave the other misses out of `_asked`."""
-        if self.budget.holds(self.most):
-            return self.most
-        self._asked = self.budget.fitting(self._asked, self._answer_tokens).persist()
+        counts, answer = self.counts, self.work.chain.parameters.max_output_tokens
+        most = self.budget.spending(counts.misses, counts.input_tokens or 0, answer)
+        if self.budget.holds(most):
+            return most
+        self._asked = self.budget.fitting(self._asked, answer).persist()
         fits = self._asked.agg(F.count("*"), F.coalesce(F.sum("input_tokens"), F.lit(0))).first()
         assert fits is not None
-        return self.budget.spending(fits[0], fits[1], self._answer_tokens)
+        return self.budget.spending(fits[0], fits[1], answer)
 
     def _pay(self, journal: str, run_id: str, progress: Progress | None) -> Paid:
         misses = self._misses().select(
