@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 
@@ -33,8 +34,13 @@ class Place:
         return float(self._files().getFileStatus(self._hadoop()).getModificationTime()) / 1000
 
     def read(self) -> bytes:
-        """Return a small file's content."""
-        stream = self._files().open(self._hadoop())
+        """Return a small file's content. Raises FileNotFoundError where there is none."""
+        try:
+            stream = self._files().open(self._hadoop())
+        except Py4JJavaError as error:
+            if "FileNotFoundException" in error.java_exception.getClass().getName():
+                raise FileNotFoundError(self.path) from None
+            raise
         try:
             return bytes(stream.readAllBytes())
         finally:

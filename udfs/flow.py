@@ -46,19 +46,22 @@ def run(
 def _run(
     rows: DataFrame, work: Work, ledger: Ledger, run_id: str, watch: Watch, budget: Budget
 ) -> Pass:
-    paid = Paid()
-    for rounds in range(MAX_ROUNDS + 1):
+    paid, rounds = Paid(), 0
+    of_parts = replace(work, key=(*work.key, _PART), keep=())
+    while True:
         current = Pass(rows, work, ledger, last=rounds == MAX_ROUNDS, budget=budget)
-        if not current.counts.long:
-            break
-        of_parts = replace(work, key=(*work.key, _PART), keep=())
-        with current, _run(_parts(current), of_parts, ledger, run_id, watch, budget) as parts:
-            rows = _shortened(rows, work, parts.rows(run_id, typed=False))
-            paid += parts.paid
-            budget = budget.after(parts.paid.input_tokens, parts.paid.output_tokens)
-    current.complete(run_id, watch)
-    current.paid += paid
-    return current
+        if current.counts.long:
+            with current, _run(_parts(current), of_parts, ledger, run_id, watch, budget) as parts:
+                rows = _shortened(rows, work, parts.rows(run_id, typed=False))
+                paid += parts.paid
+                budget = budget.after(parts.paid.input_tokens, parts.paid.output_tokens)
+            rounds += 1
+        elif current.complete(run_id, watch):
+            current.paid += paid
+            return current
+        else:
+            with current:  # another run has asked some of it meanwhile
+                ledger.open(current.spark)
 
 
 def _parts(current: Pass) -> DataFrame:

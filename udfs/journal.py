@@ -14,13 +14,14 @@ from time import time
 from pyspark.sql import DataFrame, SparkSession
 
 from chains.errors import JobError
+from udfs.claims import Claims
 from udfs.columns import ledger_type
 from udfs.files import Place
-from udfs.lease import Lease, dead
+from udfs.lease import LEASE, Lease, dead
 from udfs.task_journal import Span, spans
 
 KEPT_AFTER_DEATH = timedelta(days=1)
-_LEASE, _WHOLE, _TAKEN = "_alive", "_SUCCESS", "_taken"
+_WHOLE, _TAKEN = "_SUCCESS", "_taken"
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class Journal:
 
     spark: SparkSession
     folder: str
+
+    @property
+    def claims(self) -> Claims:
+        """What the runs of these journals are asking."""
+        return Claims(Place(self.spark, self.folder))
 
     def path_of(self, name: str) -> str:
         """Return the folder of a journal, for the tasks that write it."""
@@ -41,7 +47,7 @@ class Journal:
         Raises JobError where another run has taken this one for dead.
         """
         place = self._place(name)
-        with Lease(place / _LEASE):
+        with Lease(place / LEASE):
             yield
         if (place / _TAKEN).exists():
             raise JobError(
@@ -95,9 +101,9 @@ class Journal:
 
     def _dead(self, unfinished: set[str]) -> set[str]:
         # A micro-batch's journal has no lease: its stream finds it again by its name.
-        leased = {it for it in unfinished if (self._place(it) / _LEASE).exists()}
+        leased = {it for it in unfinished if (self._place(it) / LEASE).exists()}
         without = {it for it in unfinished - leased if self._is_old(it)}
-        silent = dead({it: self._place(it) / _LEASE for it in leased})
+        silent = dead({it: self._place(it) / LEASE for it in leased})
         return without | silent
 
     def _is_old(self, name: str, file: str = "") -> bool:

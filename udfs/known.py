@@ -8,14 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow as pa
 from pyspark import Broadcast
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import SparkSession
 
+from udfs.heads import head_of, heads_of
 from udfs.ledger import Ledger
 
-HEX_DIGITS = 16
 NEWER_AT_MOST = 200_000
 
 
@@ -28,7 +26,7 @@ class Known:
 
     def may_know(self, fingerprint: str) -> bool:
         """Whether the ledger may have an answer; never False where it has."""
-        head = _head(fingerprint)
+        head = head_of(fingerprint)
         if head in self.newer:
             return True
         heads = self.older.value
@@ -55,13 +53,13 @@ class KnownFingerprints:
         if version == self.version:
             return
         rows = self.ledger.rows(self.spark)
-        heads = np.empty(0, np.uint64) if rows is None else _heads(rows)
+        heads = np.empty(0, np.uint64) if rows is None else heads_of(rows)
         self._send(np.union1d(heads, np.fromiter(self._newer, np.uint64)))
         self.version = version
 
     def add(self, fingerprints: Iterable[str]) -> None:
         """Add what was answered just now."""
-        self._newer.update(_head(it) for it in fingerprints)
+        self._newer.update(head_of(it) for it in fingerprints)
         if len(self._newer) > NEWER_AT_MOST:
             self._send(np.union1d(self._heads, np.fromiter(self._newer, np.uint64)))
 
@@ -78,15 +76,3 @@ class KnownFingerprints:
             self._older.unpersist()
         self._heads, self._newer = heads, set()
         self._older = self.spark.sparkContext.broadcast(heads)
-
-
-def _head(fingerprint: str) -> int:
-    return int(fingerprint[:HEX_DIGITS], 16)
-
-
-def _heads(rows: DataFrame) -> np.ndarray:
-    """Return the sorted heads of a ledger's fingerprints."""
-    column = rows.select(F.unhex(F.substring("fingerprint", 1, HEX_DIGITS)).alias("head"))
-    found = pa.table(column.toArrow())["head"].combine_chunks().cast(pa.binary(HEX_DIGITS // 2))
-    values = np.frombuffer(found.buffers()[1], ">u8", len(found), found.offset * HEX_DIGITS // 2)
-    return np.unique(values.astype(np.uint64))

@@ -13,8 +13,10 @@ from typing import Any
 from udfs.files import Place
 
 LOG = logging.getLogger("gristmill")
+LEASE = "_alive"
 HEARTBEAT_SECONDS = 5.0
 SILENT_SECONDS = 20.0
+_ENDED = -1
 
 
 class Lease:
@@ -33,7 +35,7 @@ class Lease:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        self._tell(-1)
+        self._tell(_ENDED)
 
     def _beat(self) -> None:
         beats = 0
@@ -54,7 +56,7 @@ def dead(leases: Mapping[str, Place]) -> set[str]:
     changed for SILENT_SECONDS; that is waited for.
     """
     told = {name: _read(place) for name, place in leases.items()}
-    ended = {name for name, it in told.items() if _has_ended(it)}
+    ended = {name for name, it in told.items() if _is_over(it)}
     far = {it for it in told.keys() - ended if told[it].get("machine") != _machine()}
     if far:
         LOG.info("waiting up to %.0f s to see whether %d runs live", SILENT_SECONDS, len(far))
@@ -65,16 +67,26 @@ def dead(leases: Mapping[str, Place]) -> set[str]:
     return ended | far
 
 
-def _has_ended(told: Mapping[str, Any]) -> bool:
+def has_ended(lease: Place) -> bool:
+    """Whether a lease says that its run has ended, or is gone, or names no process of this machine.
+
+    One of another machine may be dead without saying so: see `dead`.
+    """
+    return _is_over(_read(lease))
+
+
+def _is_over(told: Mapping[str, Any]) -> bool:
     if told.get("beats", 0) < 0:
         return True
     return told.get("machine") == _machine() and _started_at(told["pid"]) != told["since"]
 
 
 def _read(place: Place) -> dict[str, Any]:
-    """Return what a lease tells; nothing while it is being written."""
+    """Return what a lease tells: nothing while it is being written, an end where it is gone."""
     try:
         return dict(json.loads(place.read()))
+    except FileNotFoundError:
+        return {"beats": _ENDED}
     except ValueError:
         return {}
 

@@ -10,6 +10,7 @@ from operator import or_
 from types import TracebackType
 from uuid import uuid4
 
+import numpy as np
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -19,8 +20,10 @@ from chains.base import Chain
 from chains.errors import EmptyInput, TableError
 from chains.templates import as_text
 from udfs.budget import UNLIMITED, Budget, Spending
+from udfs.claims import MOST_QUESTIONS
 from udfs.columns import ledger_type
 from udfs.completion import pay, question_udf
+from udfs.heads import heads_of
 from udfs.ledger import Ledger, answers_to, newest
 from udfs.progress import Progress
 from udfs.work import PART_ERROR, Work, completed, error_column, key_json, variable
@@ -161,21 +164,30 @@ class Pass:
         asked = (row["variables"].asDict(recursive=True) for row in given)
         return [as_text(self.work.chain.template.render(variables)) for variables in asked]
 
-    def complete(self, run_id: str, watch: Watch = unwatched) -> None:
+    def complete(self, run_id: str, watch: Watch = unwatched) -> bool:
         """Ask the model for the misses, each once: into the journal, then into the ledger.
 
         What is in the journal is safe, so the ledger takes it while the caller goes on. Misses
-        that the budget does not hold are not asked.
+        that the budget does not hold are not asked. Where another run was asking some of them,
+        nothing is asked: that run's end is waited for, and False returned.
         """
         asked = self._affordable()
         if asked.prompts == 0:
-            return
-        self.budget.ask(asked)
+            return True
         journal, name = self.ledger.journal(self.spark), f"{run_id}-{uuid4().hex[:8]}"
-        with watch(asked.prompts) as progress, journal.written(name):
-            self.paid += self._pay(journal.path_of(name), run_id, progress)
-        self._journal = name
+        with journal.written(name):
+            before = journal.claims.make(name, self._asker(), self._claimed(asked.prompts))
+            if not before or not self.work.reuse:
+                self.budget.ask(asked)
+                with watch(asked.prompts) as progress:
+                    self.paid += self._pay(journal.path_of(name), run_id, progress)
+                self._journal = name
+        if self._journal is None:
+            journal.drop(name)
+            journal.claims.wait(before)
+            return False
         self._taking = _in_background(lambda: self.ledger.take(self.spark, name))
+        return True
 
     def rows(
         self, run_id: str, questions: DataFrame | None = None, typed: bool = True
@@ -268,6 +280,14 @@ class Pass:
         fits = self._asked.agg(F.count("*"), F.coalesce(F.sum("input_tokens"), F.lit(0))).first()
         assert fits is not None
         return self.budget.spending(fits[0], fits[1], answer)
+
+    def _asker(self) -> str:
+        """Return what names chain and model; the questions of others are never the same."""
+        chain = self.work.chain
+        return f"{chain.ref} {chain.template.ref} {self.work.pinned.model.digest}"
+
+    def _claimed(self, prompts: int) -> np.ndarray | None:
+        return heads_of(self._asked) if prompts <= MOST_QUESTIONS else None
 
     def _pay(self, journal: str, run_id: str, progress: Progress | None) -> Paid:
         misses = self._misses().select(

@@ -13,7 +13,7 @@ from pyspark.sql import types as T
 
 from chains.errors import EmptyInput, error_codes
 from udfs.columns import completion_type
-from udfs.known import HEX_DIGITS
+from udfs.heads import HEX_DIGITS
 from udfs.work import PART_ERROR, Work, key_json, typed_result, variable
 
 MESSAGE = "raw_message"

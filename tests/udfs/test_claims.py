@@ -1,0 +1,134 @@
+"""Two runs at the same time do not both pay for a question."""
+
+import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from threading import Event
+
+import numpy as np
+import pytest
+from local_models import GATE, NOTES
+
+from chains import load_chain, resolve_model
+from udfs import claims, flow
+from udfs.claims import Claims
+from udfs.completion import pin
+from udfs.delta import Table
+from udfs.files import Place
+from udfs.lease import LEASE, Lease
+from udfs.ledger import Ledger
+from udfs.work import Work
+
+pytestmark = pytest.mark.spark
+
+WORK = Work(
+    pin(load_chain("summarize"), resolve_model("python:local_models:Gated")),
+    ("id",),
+    {"document": "document"},
+)
+
+
+@pytest.fixture
+def told():
+    """Return an event: a run has said that it waits."""
+    waits = Event()
+    handler = logging.Handler()
+    handler.emit = lambda record: waits.set() if "waiting for a run" in record.msg else None
+    log = logging.getLogger("gristmill")
+    before = log.level
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    yield waits
+    log.removeHandler(handler)
+    log.setLevel(before)
+
+
+@pytest.fixture
+def ledger(spark, tmp_path):
+    """Return an empty ledger, beside a gate that is shut."""
+    for file in (GATE, NOTES):
+        file.unlink(missing_ok=True)
+    opened = Ledger(Table(f"{tmp_path}/ledger"))
+    opened.open(spark)
+    yield opened
+    GATE.touch()
+
+
+def calls():
+    return sum(line.endswith("call") for line in NOTES.read_text().splitlines())
+
+
+def test_of_two_runs_that_ask_the_same_one_pays_and_both_have_answers(spark, ledger, told):
+    def ask(run, *texts):
+        source = spark.createDataFrame([(it, it) for it in texts], "id string, document string")
+        with flow.run(source, WORK, ledger, run) as answered:
+            found = {row["id"]: row["result"] for row in answered.rows(run).collect()}
+        return answered.paid.completed, found
+
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(ask, "run-1", "a", "b"), pool.submit(ask, "run-2", "b", "c")]
+        assert told.wait(60)
+        GATE.touch()
+        (paid, found), (paid_too, found_too) = (run.result(60) for run in runs)
+    assert paid + paid_too == calls() == 3
+    assert (found, found_too) == ({"a": "A", "b": "B"}, {"b": "B", "c": "C"})
+
+
+@pytest.fixture
+def journals(spark, tmp_path):
+    """Return the folder of the journals, as a `Place`."""
+    return Place(spark, f"{tmp_path}/journals")
+
+
+@pytest.fixture
+def begin(journals):
+    """Return a function that begins a run, which lives until the test ends."""
+    with ExitStack() as leases:
+        yield lambda run: leases.enter_context(Lease(journals / run / LEASE))
+
+
+def test_only_a_living_run_with_the_same_question_is_before(journals, begin):
+    mine, others, runs = np.array([3, 5], np.uint64), np.array([4, 6], np.uint64), Claims(journals)
+    with Lease(journals / "ended" / LEASE):
+        runs.make("ended", "chain", mine)
+    asked = {
+        "one": ("chain", mine),
+        "two": ("chain", others),
+        "three": ("another chain", mine),
+        "same": ("chain", mine),
+        "any": ("chain", None),
+    }
+    before = {run: [begin(run), sorted(runs.make(run, *it))][1] for run, it in asked.items()}
+    assert before == {
+        "one": [],
+        "two": [],
+        "three": [],
+        "same": ["one"],
+        "any": ["one", "same", "two"],
+    }
+
+
+def test_a_run_that_is_taking_its_number_is_waited_for(journals, begin, monkeypatch):
+    """It may have looked before the other one told its own, and then comes first."""
+    heads = np.array([3], np.uint64)
+
+    def tells(_):
+        line = json.dumps({"number": 1, "asker": "chain", "any": False}).encode() + b"\n"
+        (journals / "taking" / "_claim").write(line + heads.tobytes())
+
+    monkeypatch.setattr(claims, "sleep", tells)
+    begin("taking")
+    begin("zz")
+    assert Claims(journals).make("zz", "chain", heads) == ["taking"]
+
+
+def test_a_run_that_died_is_not_waited_for(journals, begin):
+    runs = Claims(journals)
+    begin("dead")
+    runs.make("dead", "chain", None)
+    lease = journals / "dead" / LEASE
+    lease.replace(json.dumps({**json.loads(lease.read()), "since": "1"}).encode())
+    begin("here")
+    assert runs.make("here", "chain", None) == []
+    runs.wait(["dead"])
