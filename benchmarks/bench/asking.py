@@ -13,11 +13,12 @@ from chains.templates import load_template
 class Asker:
     """Loads a model and answers lists of texts; None where there is no answer.
 
-    `ask` is plain data: `spec`, `parameters` and `template` (None: the model reads the text).
+    `ask` is plain data: `spec`, `endpoints`, `parameters` and `template` (None: the model reads
+    the text).
     """
 
     def __init__(self, ask: dict[str, Any]) -> None:
-        ref = resolve(ask["spec"])
+        ref = resolve(ask["spec"], ask.get("endpoints"))
         self._model = load.__wrapped__(ref)  # gristmill's cache a process is not the peers'
         self._parameters = Parameters(**ask.get("parameters", {}))
         template = ask.get("template")

@@ -1,4 +1,4 @@
-"""A topic to Delta: Spark's plain stream, or gristmill's with a free model; in one session."""
+"""A topic to Delta, in one session: Spark's plain stream, one with a pyfunc, or gristmill's."""
 
 import json
 from pathlib import Path
@@ -6,10 +6,13 @@ from threading import Timer
 from time import perf_counter, time
 from typing import Any
 
+import mlflow
 from bench.serving import Options, Prepare, serve
+from contenders.mlflow_udf import saved
 from contenders.spark import session
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.streaming import DataStreamWriter
 
 from chains import load_chain, resolve_model
 from jobs.stream import Stream, Trigger
@@ -67,15 +70,38 @@ def latency(spark: SparkSession, task: dict[str, Any]) -> dict[str, Any]:
         _stop_when(task["until"], stream.stop)
         stream.run(Trigger())
     else:
-        query = (
-            _read(spark, task)
-            .writeStream.format("delta")
-            .option("checkpointLocation", task["out"] + "_checkpoint")
-            .start(task["out"])
-        )
+        begun = _with_pyfunc if task["who"] == "mlflow" else _straight_to_delta
+        query = begun(spark, task).option("checkpointLocation", task["out"] + "_checkpoint").start()
         query.awaitTermination(max(1, task["until"] - time()))
         query.stop()
-    return {"latencies": latencies(spark, task)}
+    return {"latencies": latencies(spark, task), "commits": _commits(spark, task)}
+
+
+def _straight_to_delta(spark: SparkSession, task: dict[str, Any]) -> DataStreamWriter:
+    return _read(spark, task).writeStream.format("delta").option("path", task["out"])
+
+
+def _with_pyfunc(spark: SparkSession, task: dict[str, Any]) -> DataStreamWriter:
+    """Ask in `foreachBatch` through MLflow's UDF, all rows of a task at once."""
+    model = saved(Path(task["out"]).parent, task["ask"])
+    udf = mlflow.pyfunc.spark_udf(spark, model, result_type="string", env_manager="local")
+
+    def answer(rows: DataFrame, number: int) -> None:
+        answered = rows.withColumn("result", udf("document"))
+        answered.write.format("delta").mode("append").save(task["out"])
+
+    return _read(spark, task).writeStream.foreachBatch(answer)
+
+
+def _commits(spark: SparkSession, task: dict[str, Any]) -> list[float]:
+    """Return the seconds of commits that add no row, but for the first."""
+    seconds = []
+    for _ in range(6):
+        begin = perf_counter()
+        rows = spark.range(0)
+        rows.write.format("delta").mode("append").save(task["out"] + "_empty")
+        seconds.append(perf_counter() - begin)
+    return seconds[1:]
 
 
 def latencies(spark: SparkSession, task: dict[str, Any]) -> list[float]:
@@ -114,13 +140,18 @@ def _read(spark: SparkSession, task: dict[str, Any]) -> DataFrame:
 
 def settings(task: dict[str, Any]) -> StreamSettings:
     """Return the settings of gristmill's stream."""
-    out = task["out"]
+    out, ask = task["out"], task.get("ask", {"spec": "python:bench.models:Free"})
     kafka = {"bootstrap": task["bootstrap"], "topic": task["topic"], "schema": SCHEMA}
     return StreamSettings.model_validate(
         {
             "source": {"kafka": kafka},
             "target": {"table": out, "mode": "append"},
-            "chain": {"name": "summarize", "model": "python:bench.models:Free"},
+            "chain": {
+                "name": "summarize",
+                "model": ask["spec"],
+                "template": ask.get("template"),
+            },
+            "endpoints": ask.get("endpoints", {}),
             "ledger": {"table": task.get("ledger", f"{out}_ledger")},
             "checkpoint": f"{out}_checkpoint",
             "max_rows_per_batch": task["rows"],
