@@ -39,7 +39,7 @@ test: setup  ## run the tests
 	$(BIN)/pytest
 
 test-faults: setup ## the long tests: kill and disturb jobs, again and again; ROUNDS=20
-	FAULT_ROUNDS=$(or $(ROUNDS),20) $(BIN)/pytest tests/jobs
+	FAULT_ROUNDS=$(or $(ROUNDS),20) $(BIN)/pytest tests/jobs tests/udfs tests/faults
 
 lint: setup  ## check format, lint rules and types
 	$(BIN)/ruff format --check

@@ -1,30 +1,43 @@
-"""A command that kills itself, its JVM and its workers when a step is reached."""
+"""Commands that die, or lose an answer, when a step is reached."""
 
 _SCRIPT = """
 import os, signal, sys
 from jobs import cli
 {imports}
 
-def dies(owner, name, after):
+def disturbed(owner, name):
     honest = getattr(owner, name)
-    def killing(*args, **kwargs):
-        if not after:
-            os.killpg(0, signal.SIGKILL)
-        honest(*args, **kwargs)
-        os.killpg(0, signal.SIGKILL)
-    setattr(owner, name, killing)
+    def method(*args, **kwargs):
+{what}
+    setattr(owner, name, method)
 
 step, arguments = sys.argv[1], sys.argv[2:]
 owners = {owners}
 name, _, when = step.partition("-")
-dies(*owners[name], after=when == "after")
-cli.main(arguments)
+disturbed(*owners[name])
+sys.exit(cli.main(arguments))
+"""
+_DIES = """
+        if when == "before":
+            os.killpg(0, signal.SIGKILL)
+        honest(*args, **kwargs)
+        os.killpg(0, signal.SIGKILL)
+"""
+_FORGETS = """
+        honest(*args, **kwargs)
+        raise OSError("the storage took it, and its answer was lost")
 """
 
 
 def killed_at(imports, owners):
-    """Return the program; `owners` is the source of a dict from a step to (class, method).
+    """Return a program that kills itself, its JVM and its workers at a step.
 
-    Its first argument is `STEP-before` or `STEP-after`, the others are those of the command.
+    `owners` is the source of a dict from a step to (class, method). The program's first argument
+    is `STEP-before` or `STEP-after`, the others are those of the command.
     """
-    return _SCRIPT.format(imports=imports, owners=owners)
+    return _SCRIPT.format(imports=imports, owners=owners, what=_DIES)
+
+
+def lost_answer(imports, owners):
+    """Return a program in which a step is done, and fails after it; it is the first argument."""
+    return _SCRIPT.format(imports=imports, owners=owners, what=_FORGETS)

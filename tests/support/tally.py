@@ -1,0 +1,71 @@
+"""What fault tests found, a line a fault; `make test-faults` prints it as a table at its end."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from deltalake import DeltaTable
+
+
+@dataclass
+class Tally:
+    """Over all points of one fault: rows lost, doubled and swapped, and what was paid again."""
+
+    fault: str
+    points: int = 0
+    lost: int = 0
+    doubled: int = 0
+    swapped: int = 0
+    paid_twice: int = 0
+    most_repaid: int = 0
+    in_flight: int = 0
+
+    def add(self, keys, rows, calls, in_flight):
+        """Count one point: the source's keys, the target's rows, and the endpoint's own ledger.
+
+        A call is paid twice where it is one more for its key than what a kill had in flight.
+        """
+        found = Counter(row["id"] for row in rows)
+        repaid = len(calls) - len({call.key for call in calls})
+        self.points += 1
+        self.lost += sum(key not in found for key in keys)
+        self.doubled += sum(count - 1 for count in found.values())
+        self.swapped += sum(f"answer to {row['id']}:" not in (row["result"] or "") for row in rows)
+        self.paid_twice += max(0, repaid - in_flight)
+        self.most_repaid = max(self.most_repaid, repaid)
+        self.in_flight = in_flight
+
+    @property
+    def is_clean(self):
+        return not (self.lost or self.doubled or self.swapped or self.paid_twice)
+
+    @property
+    def cells(self):
+        return [str(getattr(self, name)) for name in COLUMNS]
+
+
+COLUMNS = tuple(Tally.__dataclass_fields__)
+
+
+@dataclass
+class Tallies:
+    """All faults of a test run."""
+
+    found: list[Tally] = field(default_factory=list)
+
+    def of(self, fault):
+        self.found.append(Tally(fault))
+        return self.found[-1]
+
+    def lines(self):
+        """Return the table as Markdown."""
+        heads = [name.replace("_", " ") for name in COLUMNS]
+        rows = [heads, ["---"] * len(heads), *(it.cells for it in self.found)]
+        return [f"| {' | '.join(row)} |" for row in rows]
+
+
+TALLIES = Tallies()
+
+
+def rows_of(table):
+    """Return a table's rows, read by a reader that is not Spark."""
+    return DeltaTable(str(table)).to_pyarrow_table().to_pylist()
