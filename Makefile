@@ -35,8 +35,8 @@ kafka: setup ## start a Kafka broker on this machine; it goes on until make kafk
 kafka-stop:  ## stop it; its topics are kept in .gristmill/kafka
 	$(BIN)/gristmill kafka stop
 
-test: setup  ## run the tests
-	$(BIN)/pytest
+test: setup  ## run the tests, in two processes
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 test-faults: setup ## the long tests: kill and disturb jobs, again and again; ROUNDS=20
 	FAULT_ROUNDS=$(or $(ROUNDS),20) $(BIN)/pytest tests/jobs tests/udfs tests/faults

@@ -54,7 +54,8 @@ class SmallWindow(Echo):
         return Answer(" ".join(words[:3]), "stop", Usage(len(words), 3), 1.0)
 
 
-NOTES = Path(tempfile.gettempdir()) / f"local-models-{os.getuid()}.notes"
+_RUN = f"{os.getuid()}-{os.environ.get('PYTEST_XDIST_WORKER', '')}"
+NOTES = Path(tempfile.gettempdir()) / f"local-models-{_RUN}.notes"
 
 
 class Counted(Echo):
