@@ -7,6 +7,7 @@ GristmillError
 │   └── TableError              a table, a column or its type
 ├── ModelLoadError              the model cannot be had; no row was asked          exit 1
 ├── JobError                    the run was stopped or could not finish            exit 1
+│   └── StoppedAtCap            what is left is pending                            exit 3
 └── CompletionError             one row has no answer; becomes the row's `error`
     ├── EmptyInput              skipped: no call, nothing to answer
     ├── Undecodable             permanent: a message that is not what its schema says
@@ -26,7 +27,8 @@ GristmillError
     │   └── ConnectionBroken
     └── Pending                 not asked; waits for the next run
         ├── CredentialRejected
-        └── EndpointDown
+        ├── EndpointDown
+        └── CapReached
 
 `CompletionError` and below never leave a chain as exceptions: they are values beside answers.
 Errors of programming pass through untouched.
@@ -66,6 +68,12 @@ class ModelLoadError(GristmillError):
 
 class JobError(GristmillError):
     """The run cannot finish; what was paid for is in the ledger."""
+
+
+class StoppedAtCap(JobError):
+    """A stream has come to a cap; what was finished before is committed."""
+
+    exit_code = 3
 
 
 class CompletionError(GristmillError):
@@ -223,6 +231,13 @@ class EndpointDown(Pending):
 
     code = "endpoint_down"
     hint = "run the job again when the endpoint answers; `gristmill endpoints` shows its state"
+
+
+class CapReached(Pending):
+    """A cap of the user's holds no more: the run's budget, or tokens a minute."""
+
+    code = "cap_reached"
+    hint = "raise the cap, or run the job again"
 
 
 def error_codes(root: type[CompletionError] = CompletionError) -> list[str]:

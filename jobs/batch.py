@@ -5,6 +5,7 @@ from uuid import uuid4
 
 from pyspark.sql import SparkSession
 
+from jobs.leasing import leasing
 from jobs.pinning import pin_work
 from jobs.report import RunReport, Stopwatch
 from jobs.settings import Settings
@@ -39,8 +40,9 @@ def run_batch(
         target.check(spark)
         ledger = Ledger(Table.named(settings.ledger.table))
         ledger.open(spark)
-    with clock.step("complete"):
-        answered = flow.run(source.rows, work, ledger, run_id, watch, budget_of(settings, confirm))
+    budget = budget_of(settings, work.pinned.model, confirm)
+    with clock.step("complete"), leasing(spark, settings, work) as leased:
+        answered = flow.run(source.rows, leased(work), ledger, run_id, watch, budget)
     with clock.step("write"), answered:
         if settings.on_error == "fail":
             refuse_failures(failures(ends(answered.rows(run_id))))

@@ -82,4 +82,5 @@ def _plan_lines(report: Any) -> dict[str, str]:
 def _cost_line(cost: Any) -> str:
     if cost is None:
         return "unknown: set chain.price"
-    return f"{cost['expected']:,.4f} {cost['currency']}, at most {cost['most']:,.4f}"
+    told = f"{cost['expected']:,.4f} {cost['currency']}, at most {cost['most']:,.4f}"
+    return f"{told}; list prices of {cost['as_of']}" if "as_of" in cost else told

@@ -41,7 +41,7 @@ def budget_options(command: Callable[..., None]) -> Callable[..., None]:
         budget = [f"budget.{key}={value}" for key, value in given.items() if value is not None]
         command(sets=(*sets, *budget), **options)
 
-    cost = click.option("--max-cost", type=float, help="Spend no more; needs chain.price.")
+    cost = click.option("--max-cost", type=float, help="Spend no more; needs a price.")
     tokens = click.option("--max-tokens", type=int, help="Spend no more tokens.")
     yes = click.option("--yes", is_flag=True, help="Spend without a question.")
     return cost(tokens(yes(with_budget)))

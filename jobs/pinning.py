@@ -12,6 +12,7 @@ from chains.registered import find_template
 from chains.secrets import resolve_secret
 from jobs.settings import ChainSettings, JobSettings, Settings
 from jobs.source import variable_columns
+from jobs.spending import budget_of
 from jobs.stream_settings import StreamSettings
 from jobs.stream_source import StreamSource
 from udfs.completion import pin
@@ -35,7 +36,14 @@ def pin_stream(settings: StreamSettings, template: Template | None = None) -> Wo
     `template` is what `chain.template` names, where that has been looked up already.
     """
     source = StreamSource(settings)
-    return _pin(settings, source.key, settings.source.columns, source.kept, template)
+    work = _pin(settings, source.key, settings.source.columns, source.kept, template)
+    model = work.pinned.model
+    if budget_of(settings, model).is_limited and model.kind != "endpoint":
+        raise SettingsError(
+            f"budget: a stream keeps it only for a model behind an endpoint, and {model.name!r} is "
+            "none. Remove it; max_tokens_per_batch keeps micro-batches small"
+        )
+    return work
 
 
 def _pin(
@@ -47,6 +55,7 @@ def _pin(
 ) -> Work:
     chain, model = pin_chain(settings, template)
     _check_secret(model)
+    budget_of(settings, model)
     mapped = variable_columns(columns, chain)
     return Work(pin(chain, model), key, mapped, keep, settings.ledger.reuse)
 

@@ -28,7 +28,8 @@ class PlanReport:
     `tokens.input` counts the prompts of the misses by the model's own tokenizer (an endpoint's are
     estimated); `tokens.output` is the most that their answers can have, `tokens.expected_output`
     what they would have if they were as long as those of the newest runs with this model and
-    template. `cost` has the same two, where the settings know a price. `expected_seconds` is by the
+    template. `cost` has the same two where a price is known, and the date of the table of prices
+    (`as_of`) where it is from there. `expected_seconds` is by the
     pace of those runs, None before the first. `reasons` says why rows have a prompt (see
     jobs/reasons.py). `long` rows are asked by their `parts` first, which a plan does not look up in
     the ledger. `sample` are prompts that would be asked, as the model would get them.
@@ -88,7 +89,7 @@ def run_plan(spark: SparkSession, settings: Settings, sample: int = 0) -> PlanRe
         parts=counts.parts,
         reasons=why,
         tokens=tokens,
-        cost=_cost(tokens, price_of(settings.chain.price)),
+        cost=_cost(tokens, price_of(settings, work.pinned.model)),
         expected_seconds=_seconds(asked, before),
         seconds=clock.seconds,
         versions=versions(work),
@@ -108,11 +109,12 @@ def _tokens(counts: Counts, most: int, asked: int, before: History) -> dict[str,
 def _cost(tokens: Mapping[str, int], price: Price | None) -> dict[str, float | str] | None:
     if price is None:
         return None
-    return {
+    cost: dict[str, float | str] = {
         "expected": price.of(tokens["input"], tokens["expected_output"]),
         "most": price.of(tokens["input"], tokens["output"]),
         "currency": price.currency,
     }
+    return cost | ({"as_of": str(price.as_of)} if price.as_of else {})
 
 
 def _seconds(asked: int, before: History) -> float | None:

@@ -6,6 +6,7 @@ from uuid import uuid4
 from pyspark.sql import SparkSession
 
 from jobs.in_step import InStep, makings_of, recall
+from jobs.leasing import leasing
 from jobs.pinning import pin_work
 from jobs.refresh_report import RefreshReport
 from jobs.refresh_settings import RefreshSettings
@@ -51,10 +52,9 @@ def run_refresh(
             if memory.last is None or memory.last.version != source.version:
                 target.note(spark, step)
             return report.ended(None, Kinds(), target.errors(spark), clock)
-        with clock.step("complete"):
-            answered = flow.run(
-                changes.rows, work, ledger, run_id, watch, budget_of(settings, confirm)
-            )
+        budget = budget_of(settings, work.pinned.model, confirm)
+        with clock.step("complete"), leasing(spark, settings, work) as leased:
+            answered = flow.run(changes.rows, leased(work), ledger, run_id, watch, budget)
         with clock.step("write"), answered:
             kinds = target.write(answered, changes, step)
         return report.ended(answered, kinds, target.errors(spark), clock)

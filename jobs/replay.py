@@ -9,6 +9,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from chains.errors import TableError
+from jobs.leasing import leasing
 from jobs.pinning import pin_stream
 from jobs.stream_settings import COORDINATES, StreamSettings
 from jobs.stream_source import StreamSource
@@ -58,7 +59,10 @@ def run_replay(
     # A letter without a key cannot become a row of the target.
     rows = source.decode(source.again(taken)).dropna(subset=list(work.key))
     rows = rows.dropDuplicates(list(work.key))
-    with flow.run(rows, work, ledger, run_id, watch) as answered:
+    with (
+        leasing(spark, settings, work) as leased,
+        flow.run(rows, leased(work), ledger, run_id, watch) as answered,
+    ):
         now = answered.rows(run_id).persist()
         good = now.where(~is_dead())
         new = target.lacks(good.drop("raw", MESSAGE), work.key)

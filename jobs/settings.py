@@ -12,9 +12,7 @@ from pydantic import (
     Field,
     ValidationError,
     field_validator,
-    model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from chains.base import OnLongInput
 from chains.errors import SettingsError
@@ -64,7 +62,7 @@ class PriceSettings(Section):
 
 
 class BudgetSettings(Section):
-    """The most that a run over a table may spend; `max_cost` in the currency of `chain.price`."""
+    """The most that a run may spend; `max_cost` in the currency of the model's price."""
 
     max_tokens: int | None = Field(None, ge=0)
     max_cost: float | None = Field(None, ge=0, allow_inf_nan=False)
@@ -110,17 +108,12 @@ class JobSettings(Section):
     chain: ChainSettings
     ledger: LedgerSettings
     budget: BudgetSettings = BudgetSettings()
+    prices: Path | None = None
     endpoints: dict[str, EndpointSettings] = {}
     spark: SparkSettings = SparkSettings()
     mlflow: MlflowSettings = MlflowSettings()
     on_error: Literal["record", "fail"] = "record"
     work_dir: Path = Path(".gristmill")
-
-    @model_validator(mode="after")
-    def _cost_needs_a_price(self) -> "JobSettings":
-        if self.budget.max_cost is not None and self.chain.price is None:
-            raise PydanticCustomError("budget", "budget.max_cost needs chain.price")
-        return self
 
     @property
     def tracking_uri(self) -> str:
@@ -150,8 +143,13 @@ def load_settings_of(
     Keys are dotted, values are YAML. In the environment `GRISTMILL_SOURCE__TABLE` is
     `source.table`. Raises SettingsError that names the file and every wrong key.
     """
+    return read_section(kind, path, [*_environment(), *assignments])
+
+
+def read_section(kind: type[_Settings], path: Path, assignments: Sequence[str] = ()) -> _Settings:
+    """Read a file, with assignments over it; the environment changes nothing."""
     given = _read(path)
-    for assignment in [*_environment(), *assignments]:
+    for assignment in assignments:
         _assign(given, assignment)
     try:
         return kind.model_validate(given)

@@ -13,14 +13,17 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from chains.errors import (
+    CapReached,
     GristmillError,
     JobError,
     Pending,
+    StoppedAtCap,
     TransientError,
     error_codes,
 )
 from chains.registered import FollowedTemplate, follow_template
 from jobs.checkpoint import Checkpoint, open_checkpoint
+from jobs.leasing import Leased, leasing
 from jobs.pinning import pin_stream
 from jobs.report import Stopwatch
 from jobs.source import check_names, check_variables, type_of
@@ -93,9 +96,18 @@ class Stream:
                 self.spark, target.metrics, checkpoint.generation, self.tell, self.totals
             ) as progress,
             MicroBatches(self.spark, ledger, checkpoint.generation) as batches,
+            leasing(self.spark, self.settings, work) as leased,
         ):
             job = _MicroBatchJob(
-                self.settings, self._stopping, source, target, batches, progress, work, prompt
+                self.settings,
+                self._stopping,
+                source,
+                target,
+                batches,
+                progress,
+                leased,
+                leased(work),
+                prompt,
             )
             self._await(self._start(rows, job, trigger, checkpoint))
         return self.totals
@@ -165,6 +177,7 @@ class _MicroBatchJob:
     target: StreamTarget
     batches: MicroBatches
     progress: StreamProgress
+    leased: Leased
     work: Work
     prompt: FollowedTemplate | None
     run_id: str = field(default_factory=lambda: uuid4().hex)
@@ -208,6 +221,7 @@ class _MicroBatchJob:
             with ExitStack() as stack:
                 with clock.step("answer"):
                     answered = stack.enter_context(answering)
+                _check_cap(answered.counts, piece)
                 self._check_outage(answered.counts)
                 with clock.step("write"):
                     landed = self.target.write(answered, piece)
@@ -229,7 +243,7 @@ class _MicroBatchJob:
         moved = template is not None and template.source != self.work.pinned.chain.template
         if not moved and not (model.startswith("models:/") and "@" in model):
             return
-        now = pin_stream(self.settings, template)
+        now = self.leased(pin_stream(self.settings, template))
         if now.pinned != self.work.pinned:
             _check(self.settings, rows, now)
             self.work = now
@@ -256,6 +270,15 @@ class _MicroBatchJob:
 
 class _OutageError(Exception):
     """Too much of a micro-batch failed in a way that may pass."""
+
+
+def _check_cap(counts: BatchCounts, piece: Slice) -> None:
+    """Raise StoppedAtCap where a cap left prompts unasked."""
+    if unasked := counts.errors.get(CapReached.code):
+        raise StoppedAtCap(
+            f"{piece}: a cap left {unasked} of {counts.new} prompts unasked. Nothing of it was "
+            "written; it comes again at the next start, where the answered ones cost nothing"
+        )
 
 
 def _check(settings: StreamSettings, decoded: DataFrame, work: Work) -> None:

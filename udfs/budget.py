@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import TypeVar
 
 from pyspark.sql import Column, DataFrame, Window
@@ -15,11 +16,12 @@ _Tokens = TypeVar("_Tokens", float, Column)
 
 @dataclass(frozen=True)
 class Price:
-    """Money for a million tokens."""
+    """Money for a million tokens; `as_of` is the date of the table that it is from."""
 
     input: float
     output: float
     currency: str = "USD"
+    as_of: date | None = None
 
     def of(self, input_tokens: _Tokens, output_tokens: _Tokens) -> _Tokens:
         """Return what so many tokens cost: numbers, or columns of them."""
@@ -55,9 +57,14 @@ class Budget:
     confirm: Callable[[Spending], bool] | None = None
 
     @property
+    def is_limited(self) -> bool:
+        """Whether there is anything that may be reached."""
+        return self.max_tokens is not None or self.max_cost is not None
+
+    @property
     def needs_tokens(self) -> bool:
         """Whether the tokens of prompts have to be counted before they are asked."""
-        return any(it is not None for it in (self.max_tokens, self.max_cost, self.confirm))
+        return self.is_limited or self.confirm is not None
 
     def spending(self, prompts: int, input_tokens: int, output_tokens: int) -> Spending:
         """Return the most that prompts may take whose answers have at most so many tokens each."""

@@ -79,12 +79,22 @@ Outcomes = Sequence[tuple[int, Outcome]]
 
 
 @dataclass(frozen=True)
+class QuotaAddress:
+    """Where a run leases requests, and the token that it asks for; both end with the run."""
+
+    host: str
+    port: int
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class ModelRef:
     """A model, resolved once on the driver; plain data that travels to executors.
 
     `spec` is what the user wrote, `name` is what rows carry (name@version), `location` is a folder,
     an endpoint's model name or an import path, `digest` is the identity of the weights (part of
     every fingerprint), `options` are what the kind needs beyond that; secrets only as references.
+    With a `quota` the model leases each request; it is the run's and no part of the identity.
     """
 
     spec: str
@@ -93,6 +103,7 @@ class ModelRef:
     location: str
     digest: str
     options: tuple[tuple[str, Any], ...] = ()
+    quota: QuotaAddress | None = None
 
 
 class Model(Protocol):

@@ -21,6 +21,7 @@ from chains.errors import (
     CredentialRejected,
     ModelCrashed,
     RateLimited,
+    Refused,
     ServerError,
     SettingsError,
     TimedOut,
@@ -33,6 +34,7 @@ from chains.models.base import (
     Outcome,
     Outcomes,
     Request,
+    Usage,
     in_order,
 )
 from chains.models.circuit import Circuit
@@ -42,6 +44,8 @@ from chains.models.handover import Handover
 from chains.models.latency import pace_of
 from chains.models.limiter import AdaptiveLimit, FixedLimit, Limit, Signal
 from chains.models.loop_thread import LoopThread
+from chains.models.quota import NOTHING, UNLIMITED, Lease, Quota
+from chains.models.quota_client import QuotaClient
 from chains.models.slots import Slots
 from chains.secrets import resolve_secret
 from chains.text import clean_text
@@ -60,13 +64,15 @@ _SIGNALS: dict[type[CompletionError], Signal] = {
     TimedOut: "failed",
     ConnectionBroken: "failed",
 }
+_PERHAPS_PAID = (TimedOut, ConnectionBroken, Refused)
 
 
 class EndpointModel:
     """A model at an endpoint: requests in flight together, one owner of retries.
 
-    A 429 holds back every request of this object, not only its own row. A rejected credential
-    stops it: nothing more is sent until the reference resolves to another value.
+    A 429 holds back every request of this object, not only its own row, and with a quota those of
+    all executors. A rejected credential stops it: nothing more is sent until the reference resolves
+    to another value.
     """
 
     def __init__(self, ref: ModelRef) -> None:
@@ -133,8 +139,9 @@ class EndpointModel:
                     self._disconnect()
                     self._api_key, self._rejected = api_key, None
             if self._connection is None:
+                quota = _quota_of(self.ref, self._settings.max_retry_wait_seconds)
                 self._connection = LoopThread(
-                    partial(open_client, self._settings, self._api_key, self._limit)
+                    partial(open_client, self._settings, self._api_key, self._limit, quota)
                 )
             return self._connection
 
@@ -163,55 +170,69 @@ class EndpointModel:
     async def _ask(self, client: "ChatClient", request: Request, keep: Keep) -> None:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(TransientError),
-            wait=self._wait,
+            wait=partial(self._wait, client),
             stop=self._gives_up,
             reraise=True,
         )
+        most = Usage(self.count_tokens(request.messages), request.parameters.max_output_tokens)
         try:
-            await retrying(self._attempt, client, self._body(request), keep)
+            await retrying(self._attempt, client, self._body(request), most, keep)
         except CompletionError as error:
             await keep(error.with_traceback(None))
         except Exception as error:
             await keep(ModelCrashed(f"the request raised {type(error).__name__}"))
 
-    async def _attempt(self, client: "ChatClient", body: Mapping[str, Any], keep: Keep) -> None:
+    async def _attempt(
+        self, client: "ChatClient", body: Mapping[str, Any], most: Usage, keep: Keep
+    ) -> None:
         """Send one request, when it may be sent; give the slot back when its answer is kept.
 
-        Cool-down and credential are looked at with the slot in hand: while a row waits for its
-        slot, another row's answer may change both.
+        What holds back is looked at with slot and lease in hand: while a row waits for them,
+        another row's answer may change it.
         """
         async with client.slots:
-            await self._may_send()
-            if self._rejected is not None:
-                raise CredentialRejected(f"not asked, after: {self._rejected}")
-            try:
-                answer = await self._send(client, body)
-            except CredentialRejected as error:
-                self._rejected = str(error)
-                raise
+            answer = None
+            while answer is None:
+                while (left := self._held_back()) > 0:
+                    await asyncio.sleep(left)
+                async with client.quota.lease(most) as lease:
+                    if self._held_back() <= 0:
+                        answer = await self._send(client, body, lease)
             await keep(answer)
 
-    async def _send(self, client: "ChatClient", body: Mapping[str, Any]) -> Answer:
-        """Ask, and tell limit and circuit how it went."""
+    async def _send(self, client: "ChatClient", body: Mapping[str, Any], lease: Lease) -> Answer:
+        """Ask, and tell limit, circuit and lease how it went."""
         sent, probe = self._limit.send(), self._circuit.send()
         signal: Signal = "nothing"
         pace = None
+        lease.used = Usage()
         try:
             answer = await client.ask(self._path, body)
-            signal, usage = "answered", answer.usage
+            signal, lease.used = "answered", answer.usage
+            usage = answer.usage
             pace = pace_of(answer.latency_ms / 1000, usage.input_tokens, usage.output_tokens)
             return answer
         except CompletionError as error:
             signal = _SIGNALS.get(type(error), "rejected")
+            if not isinstance(error, _PERHAPS_PAID):
+                lease.used = NOTHING
+            if isinstance(error, TransientError) and error.retry_after:
+                self._hold_back(client, error.retry_after)
+            if isinstance(error, CredentialRejected):
+                self._rejected = str(error)
             raise
         finally:
             self._limit.end(sent, signal, pace)
             self._circuit.end(signal, probe)
 
-    async def _may_send(self) -> None:
-        """Wait out cool-down and open circuit; another row's answer may begin either meanwhile."""
-        while (left := max(self._cool_down(), self._circuit.wait())) > 0:
-            await asyncio.sleep(left)
+    def _held_back(self) -> float:
+        """Return the seconds for which nothing may be sent.
+
+        Raises the error of a row that should not wait so long.
+        """
+        if self._rejected is not None:
+            raise CredentialRejected(f"not asked, after: {self._rejected}")
+        return max(self._cool_down(), self._circuit.wait())
 
     def _cool_down(self) -> float:
         left = self._not_before - time.monotonic()
@@ -219,17 +240,22 @@ class EndpointModel:
             raise RateLimited("not asked: the endpoint is cooling down", retry_after=left)
         return left
 
-    def _wait(self, state: RetryCallState) -> float:
+    def _hold_back(self, client: "ChatClient", seconds: float) -> None:
+        """Let nothing be sent for so long, by nobody who shares the quota."""
+        self._not_before = max(self._not_before, time.monotonic() + seconds)
+        client.quota.cool_down(seconds)
+
+    def _wait(self, client: "ChatClient", state: RetryCallState) -> float:
         """Return the seconds until the row's next attempt.
 
-        What the server says is everybody's; a 429 that says nothing too, unless slots adapt to it.
+        A 429 that says nothing holds back all rows too, unless slots adapt to it.
         """
         error = state.outcome.exception() if state.outcome else None
-        said = error.retry_after if isinstance(error, TransientError) else None
-        seconds = said or self._backoff(state)
-        if said or (isinstance(error, RateLimited) and not self._adapts):
-            # Nothing awaits between the answer and this line: no waiting row slips through.
-            self._not_before = max(self._not_before, time.monotonic() + seconds)
+        if isinstance(error, TransientError) and error.retry_after:
+            return error.retry_after
+        seconds = self._backoff(state)
+        if isinstance(error, RateLimited) and not self._adapts:
+            self._hold_back(client, seconds)
         return seconds
 
     def _gives_up(self, state: RetryCallState) -> bool:
@@ -279,7 +305,18 @@ def _limit_of(settings: EndpointSettings) -> Limit:
     return FixedLimit(settings.concurrency)
 
 
-def open_client(settings: EndpointSettings, secret: str | None, limit: Limit) -> "ChatClient":
+def _quota_of(ref: ModelRef, patience_seconds: float) -> Quota:
+    if ref.quota is None:
+        return UNLIMITED
+    return QuotaClient(ref.quota, ref.name.partition("/")[0], patience_seconds)
+
+
+def open_client(
+    settings: EndpointSettings,
+    secret: str | None,
+    limit: Limit,
+    quota: Quota = UNLIMITED,
+) -> "ChatClient":
     """Open a client; call it in the event loop that will use it."""
     from chains.models.openai_client import ChatClient
 
@@ -289,6 +326,7 @@ def open_client(settings: EndpointSettings, secret: str | None, limit: Limit) ->
         credential_headers(settings.kind, key, token),
         timeout_seconds=settings.timeout_seconds,
         slots=Slots(limit),
+        quota=quota,
         connections=settings.most_in_flight,
         use_proxy=not is_loopback(settings.base_url),
     )

@@ -41,6 +41,20 @@ def is_loopback(url: str) -> bool:
         return False
 
 
+class QuotaSettings(BaseModel):
+    """What all executors of a run together may ask of an endpoint; None is no limit.
+
+    Tokens are those of prompt and answer: the most that they may be while a request is on its way,
+    then what the endpoint counted. At most so many are let go in any 60 seconds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    requests_per_minute: PositiveInt | None = None
+    tokens_per_minute: PositiveInt | None = None
+    concurrent_requests: PositiveInt | None = None
+
+
 class EndpointSettings(BaseModel):
     """How to reach an endpoint, and how hard to try; times in seconds.
 
@@ -69,6 +83,7 @@ class EndpointSettings(BaseModel):
     context_window: int | None = Field(None, ge=1)
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     omit_parameters: tuple[Literal["temperature", "top_p", "seed", "stop"], ...] = ()
+    quota: QuotaSettings = QuotaSettings()
 
     @property
     def most_in_flight(self) -> int:
@@ -118,7 +133,8 @@ def resolve_endpoint(
 ) -> ModelRef:
     """Return the reference of `model` at the endpoint `name`.
 
-    The digest leaves the URL out: the same model behind another gateway is the same question.
+    The digest leaves the URL out: the same model behind another gateway is the same question. The
+    quota stays with the driver, which keeps it.
     Raises SettingsError naming the key that is wrong.
     """
     try:
@@ -133,5 +149,5 @@ def resolve_endpoint(
         name=f"{name}/{model}",
         location=model,
         digest=f"endpoint:{name}/{model}",
-        options=tuple(sorted(checked.model_dump().items())),
+        options=tuple(sorted(checked.model_dump(exclude={"quota"}).items())),
     )

@@ -29,6 +29,7 @@ from chains.errors import (
     TransientError,
 )
 from chains.models.base import Answer, Usage
+from chains.models.quota import Quota
 from chains.models.retry_after import retry_after_seconds
 from chains.models.server_sent_events import read_stream
 from chains.models.slots import Slots
@@ -38,7 +39,8 @@ from chains.text import clean_text
 class ChatClient:
     """An open client of one endpoint. Retries nothing, follows no redirect, has one deadline.
 
-    Hold one of `slots` while asking: there are at most as many as connections.
+    Hold one of `slots` while asking, of which there are at most as many as connections, and a lease
+    of `quota`.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class ChatClient:
         *,
         timeout_seconds: float,
         slots: Slots,
+        quota: Quota,
         connections: int,
         use_proxy: bool,
     ) -> None:
@@ -56,6 +59,7 @@ class ChatClient:
         `use_proxy`: obey the environment's proxies; they cannot reach a loopback server.
         """
         self.slots = slots
+        self.quota = quota
         self._timeout_seconds = timeout_seconds
         # Without a key no header is sent. The SDK is never left to look for a key itself: it would
         # hand OPENAI_API_KEY, the user's own, to a server that it was not meant for.
@@ -79,6 +83,7 @@ class ChatClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        await self.quota.close()
         await self._client.close()
 
     async def ask(self, path: str, body: Mapping[str, Any]) -> Answer:

@@ -7,6 +7,7 @@ from rounds import long
 
 from chains.errors import JobError, SettingsError
 from jobs.batch import run_batch
+from jobs.pinning import pin_work
 from jobs.plan import run_plan
 from udfs.budget import Budget, Price
 
@@ -118,14 +119,24 @@ def test_a_sample_shows_prompts_as_the_model_gets_them(spark, priced, endpoint):
 
 def test_a_cost_needs_a_price(job):
     with pytest.raises(SettingsError, match=r"budget\.max_cost needs chain\.price"):
-        job("budget.max_cost=1")
+        pin_work(job("budget.max_cost=1"))
 
 
-def test_what_keys_have_wrong_together_repeats_none_of_them(job):
-    with pytest.raises(SettingsError) as told:
-        job("budget.max_cost=1", "endpoints.fake={base_url: 'https://host', api_key: 'env:KEY'}")
-    assert "found" not in str(told.value)
-    assert "env:KEY" not in str(told.value)
+@long
+def test_what_was_estimated_too_low_stops_at_the_budget(spark, priced, endpoint, tmp_path):
+    """Each word is a letter: the endpoint counts more tokens than its characters tell."""
+    write(tmp_path, {key: f"key={key} " + "a " * 400 for key in TEXTS})
+    planned = run_plan(spark, priced())
+    most = planned.tokens["input"] + planned.tokens["output"]
+    report = run_batch(spark, priced(f"budget.max_tokens={most}", "endpoints.fake.concurrency=1"))
+    spent = sum(call.input_tokens + call.output_tokens for call in endpoint.calls())
+    assert 0 < report.completed < 6
+    assert report.errors == {"cap_reached": 6 - report.completed}
+    assert report.is_pending
+    assert len(read(tmp_path / "target")) == report.completed
+    assert spent <= most + 400
+    run_batch(spark, priced())
+    assert sorted(call.key for call in endpoint.calls()) == sorted(TEXTS)
 
 
 def test_what_parts_took_is_taken_from_the_budget():

@@ -1,11 +1,12 @@
 """Settings: what overrides what, and what wrong ones are told."""
 
 import pytest
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from chains.errors import SettingsError
 from jobs.pinning import pin_work
-from jobs.settings import Settings, load_settings
+from jobs.settings import Section, Settings, load_settings, load_settings_of
 
 SECRET = "sk-very-secret"
 GOOD = """
@@ -123,6 +124,25 @@ def test_a_secret_that_is_not_there_is_named_before_spark(conf):
 def test_a_secret_in_the_settings_is_refused_and_not_repeated(conf, key, value):
     with pytest.raises(SettingsError, match=key) as caught:
         load_settings(conf(), [f"{key}={value}"])
+    assert SECRET not in str(caught.value)
+
+
+class Together(Section):
+    a: str
+    b: str
+
+    @model_validator(mode="after")
+    def _are_equal(self):
+        if self.a != self.b:
+            raise PydanticCustomError("together", "expected a and b to be equal")
+        return self
+
+
+def test_what_keys_have_wrong_together_repeats_none_of_them(tmp_path):
+    path = tmp_path / "job.yml"
+    path.write_text(f"a: {SECRET}\nb: none")
+    with pytest.raises(SettingsError, match="expected a and b to be equal") as caught:
+        load_settings_of(Together, path)
     assert SECRET not in str(caught.value)
 
 

@@ -1,14 +1,17 @@
 import pickle
 import traceback
+from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
 
 from chains.errors import SettingsError
+from chains.models.base import QuotaAddress
 from chains.models.endpoint import EndpointModel
 from chains.models.endpoint_settings import EndpointSettings, resolve_endpoint
 
 KEY = "sk-canary-1f9a77"
+QUOTA = ("requests_per_minute", "tokens_per_minute", "concurrent_requests")
 
 
 def test_the_reference_names_the_question_and_not_the_way_to_it():
@@ -16,9 +19,21 @@ def test_the_reference_names_the_question_and_not_the_way_to_it():
     ref = resolve_endpoint("endpoint:azure/gpt-4o", "azure", "gpt-4o", settings)
     assert (ref.kind, ref.name, ref.location) == ("endpoint", "azure/gpt-4o", "gpt-4o")
     assert (ref.spec, ref.digest) == ("endpoint:azure/gpt-4o", "endpoint:azure/gpt-4o")
-    assert list(ref.options) == sorted(settings.model_dump().items())
+    assert list(ref.options) == sorted(settings.model_dump(exclude={"quota"}).items())
     assert pickle.loads(pickle.dumps(ref)) == ref
     assert hash(ref) == hash(resolve_endpoint(ref.spec, "azure", "gpt-4o", settings.model_dump()))
+
+
+def test_a_quota_changes_neither_question_nor_what_is_shown_of_the_model():
+    """Its address is another one in every run; the token is nobody's business."""
+    settings = {"base_url": "https://h/v1"}
+    ref = resolve_endpoint("s", "n", "m", settings)
+    capped = resolve_endpoint("s", "n", "m", {**settings, "quota": {"requests_per_minute": 3}})
+    assert capped == ref
+    leasing = replace(ref, quota=QuotaAddress("driver", 4040, KEY))
+    assert (leasing.digest, leasing.name) == (ref.digest, ref.name)
+    assert pickle.loads(pickle.dumps(leasing)).quota.token == KEY
+    assert KEY not in repr(leasing)
 
 
 def test_the_defaults():
@@ -38,6 +53,7 @@ def test_the_defaults():
         "context_window": None,
         "max_tokens_field": "max_tokens",
         "omit_parameters": (),
+        "quota": dict.fromkeys(QUOTA),
     }
 
 
@@ -50,6 +66,8 @@ def test_the_defaults():
         ({"base_url": "https://h/v1", "attempts": 0}, "attempts: Input should be greater"),
         ({"base_url": "https://h/v1", "timeout_seconds": "nan"}, "timeout_seconds: Input"),
         ({"base_url": "https://h/v1", "concurrency": 0}, "concurrency: "),
+        ({"base_url": "https://h/v1", "quota": {"rpm": 1}}, "quota: rpm: Extra inputs"),
+        ({"base_url": "https://h/v1", "quota": {QUOTA[0]: 0}}, f"quota: {QUOTA[0]}: Input"),
         ({"base_url": "host/v1"}, r"base_url: expected http\(s\)://HOST"),
         ({"base_url": f"https://me:{KEY}@h/v1"}, "base_url: expected no user, password"),
         ({"base_url": f"https://h/v1?api-key={KEY}"}, "base_url: expected no user, password"),
