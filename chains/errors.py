@@ -26,7 +26,9 @@ GristmillError
     │   └── ConnectionBroken
     └── Pending                 not asked; waits for the next run
         ├── CredentialRejected
-        └── EndpointDown
+        ├── EndpointDown
+        ├── AwaitingBatch       asked in a batch of the provider that has not ended
+        └── BatchUnanswered     its batch ended without an answer to it
 
 `CompletionError` and below never leave a chain as exceptions: they are values beside answers.
 Errors of programming pass through untouched.
@@ -223,6 +225,20 @@ class EndpointDown(Pending):
 
     code = "endpoint_down"
     hint = "run the job again when the endpoint answers; `gristmill endpoints` shows its state"
+
+
+class AwaitingBatch(Pending):
+    """Asked in a batch of the provider that has not ended; the next run takes its answer."""
+
+    code = "awaiting_batch"
+    hint = "run the job again later; it submits nothing twice"
+
+
+class BatchUnanswered(Pending):
+    """The provider's batch expired, failed or was cancelled before this row had an answer."""
+
+    code = "batch_unanswered"
+    hint = "the next run submits it again"
 
 
 def error_codes(root: type[CompletionError] = CompletionError) -> list[str]:

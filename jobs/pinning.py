@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from chains import Chain, ModelRef, Parameters, Template, load_chain, resolve_model
 from chains.errors import SettingsError
+from chains.models.endpoint_settings import asks_in_batches
 from chains.registered import find_template
 from chains.secrets import resolve_secret
 from jobs.settings import ChainSettings, JobSettings, Settings
@@ -35,7 +36,13 @@ def pin_stream(settings: StreamSettings, template: Template | None = None) -> Wo
     `template` is what `chain.template` names, where that has been looked up already.
     """
     source = StreamSource(settings)
-    return _pin(settings, source.key, settings.source.columns, source.kept, template)
+    work = _pin(settings, source.key, settings.source.columns, source.kept, template)
+    if asks_in_batches(work.pinned.model):
+        raise SettingsError(
+            f"{settings.chain.model}: expected an endpoint of mode online, since a stream cannot "
+            "wait for the provider's batches; found mode batch. Set endpoints.NAME.mode"
+        )
+    return work
 
 
 def _pin(

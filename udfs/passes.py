@@ -17,12 +17,14 @@ from pyspark.sql import functions as F
 from chains.answering import too_many_rounds
 from chains.base import Chain
 from chains.errors import EmptyInput, TableError
+from chains.models.endpoint_settings import asks_in_batches
 from chains.templates import as_text
 from udfs.budget import UNLIMITED, Budget, Spending
 from udfs.columns import ledger_type
 from udfs.completion import pay, question_udf
 from udfs.ledger import Ledger, answers_to, newest
 from udfs.progress import Progress
+from udfs.submitted import Submitted
 from udfs.work import PART_ERROR, Work, completed, error_column, key_json, variable
 
 ROWS_PER_TASK = 256
@@ -114,6 +116,7 @@ class Pass:
         self._ledger_rows = ledger.rows(self.spark)
         self._journal: str | None = None
         self._taking: Future[None] | None = None
+        self._submitted: Submitted | None = None
         self.questions = self._ask(last, count_tokens or budget.needs_tokens).persist(
             StorageLevel.MEMORY_AND_DISK
         )
@@ -206,6 +209,8 @@ class Pass:
         failure = self._taking.exception()
         if failure is None:
             self.ledger.journal(self.spark).drop(self._journal)
+            if self._submitted is not None:
+                self._submitted.settle()
         elif error is None:
             raise failure
 
@@ -270,15 +275,24 @@ class Pass:
         return self.budget.spending(fits[0], fits[1], answer)
 
     def _pay(self, journal: str, run_id: str, progress: Progress | None) -> Paid:
-        misses = self._misses().select(
-            self.work.variables().alias("variables"), key_json(self.work.key).alias("paid_by")
-        )
-        return Paid.of(pay(misses, self.work.pinned, journal, run_id, progress))
+        variables = self.work.variables().alias("variables")
+        paid_by = key_json(self.work.key).alias("paid_by")
+        pinned, misses = self.work.pinned, self._misses()
+        if not asks_in_batches(pinned.model):
+            return Paid.of(
+                pay(misses.select(variables, paid_by), pinned, journal, run_id, progress)
+            )
+        self._submitted = Submitted(self.spark, pinned, self.ledger.batches(self.spark), run_id)
+        rows = misses.select(variables, paid_by, "fingerprint")
+        # Spark takes answers for a small table, which they are not, and would broadcast them.
+        answers = self._submitted.answers(self._asked, rows, self.counts.misses, progress)
+        answered = rows.join(answers.hint("merge"), "fingerprint", "left")
+        return Paid.of(pay(answered, pinned, journal, run_id, None))
 
     def _misses(self) -> DataFrame:
         """Return the source rows that pay, laid out in tasks of alike lengths, longest first."""
         tasks = self._tasks()
-        payers = self._asked.select("payer.*", "_length")
+        payers = self._asked.select("payer.*", "_length", "fingerprint")
         laid_out = payers.withColumn("_task", _task(payers, self.counts.lengths or [], tasks))
         rows = self.source.join(laid_out, list(self.work.key))
         in_tasks = rows.repartitionById(tasks, F.col("_task"))
