@@ -275,24 +275,29 @@ class Pass:
         return self.budget.spending(fits[0], fits[1], answer)
 
     def _pay(self, journal: str, run_id: str, progress: Progress | None) -> Paid:
-        variables = self.work.variables().alias("variables")
-        paid_by = key_json(self.work.key).alias("paid_by")
-        pinned, misses = self.work.pinned, self._misses()
-        if not asks_in_batches(pinned.model):
-            return Paid.of(
-                pay(misses.select(variables, paid_by), pinned, journal, run_id, progress)
-            )
-        self._submitted = Submitted(self.spark, pinned, self.ledger.batches(self.spark), run_id)
-        rows = misses.select(variables, paid_by, "fingerprint")
-        # Spark takes answers for a small table, which they are not, and would broadcast them.
+        pinned = self.work.pinned
+        if asks_in_batches(pinned.model):
+            return Paid.of(pay(self._submit(progress), pinned, journal, run_id, progress=None))
+        misses = self._misses().select(*self._to_pay())
+        return Paid.of(pay(misses, pinned, journal, run_id, progress))
+
+    def _submit(self, progress: Progress | None) -> DataFrame:
+        """Return the rows that pay, each with what a provider's batch answers to it."""
+        payers = self._asked.select("payer.*", "fingerprint")
+        rows = self.source.join(payers, list(self.work.key)).select(*self._to_pay(), "fingerprint")
+        self._submitted = Submitted(self.spark, self.work.pinned, self.ledger.batches(self.spark))
         answers = self._submitted.answers(self._asked, rows, self.counts.misses, progress)
-        answered = rows.join(answers.hint("merge"), "fingerprint", "left")
-        return Paid.of(pay(answered, pinned, journal, run_id, None))
+        # Spark takes answers for a small table, which they are not, and would broadcast them.
+        return rows.join(answers.hint("merge"), "fingerprint", "left")
+
+    def _to_pay(self) -> list[Column]:
+        variables = self.work.variables().alias("variables")
+        return [variables, key_json(self.work.key).alias("paid_by")]
 
     def _misses(self) -> DataFrame:
         """Return the source rows that pay, laid out in tasks of alike lengths, longest first."""
         tasks = self._tasks()
-        payers = self._asked.select("payer.*", "_length", "fingerprint")
+        payers = self._asked.select("payer.*", "_length")
         laid_out = payers.withColumn("_task", _task(payers, self.counts.lengths or [], tasks))
         rows = self.source.join(laid_out, list(self.work.key))
         in_tasks = rows.repartitionById(tasks, F.col("_task"))

@@ -5,11 +5,13 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 from time import time
+from uuid import uuid4
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from chains.errors import CompletionError, JobError
 from chains.models.batch_format import ProviderBatch
 from chains.models.provider_batches import ProviderBatches, wait
 from udfs.arrow import Pinned
@@ -37,8 +39,8 @@ class Submitted:
     `folder` keeps which fingerprints are in which batch, for every run that shares the ledger.
     """
 
-    def __init__(self, spark: SparkSession, pinned: Pinned, folder: str, run_id: str) -> None:
-        self._spark, self._pinned, self._folder, self._run_id = spark, pinned, folder, run_id
+    def __init__(self, spark: SparkSession, pinned: Pinned, folder: str) -> None:
+        self._spark, self._pinned, self._folder = spark, pinned, folder
         self._settings = endpoint_settings(pinned)
         self._settled: dict[str, list[str]] = {}
 
@@ -86,8 +88,14 @@ class Submitted:
         wanted = {row["batch"] for row in held.select("batch").distinct().collect()}
         if not wanted:
             return wanted, []
-        with ProviderBatches(self._settings) as provider:
-            return wanted, provider.find(wanted)
+        try:
+            with ProviderBatches(self._settings) as provider:
+                return wanted, provider.find(wanted)
+        except CompletionError as error:
+            raise JobError(
+                f"{self._pinned.model.spec}: the provider did not tell which of {len(wanted)} "
+                f"batches it has, so that nothing was submitted: {error.told}"
+            ) from None
 
     def _names(self) -> list[str]:
         """Return the batches of the folder; older ones than any provider keeps are forgotten."""
@@ -106,7 +114,7 @@ class Submitted:
         return self._spark.read.schema(ASKED_IN).parquet(*paths)
 
     def _submit(self, misses: DataFrame, tasks: int) -> list[ProviderBatch]:
-        submitting = Submitting(self._pinned, self._folder, self._run_id)
+        submitting = Submitting(self._pinned, self._folder, uuid4().hex)
 
         def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             return submitting(batches)

@@ -28,11 +28,14 @@ _ROWS_A_BATCH = 1024
 
 @dataclass(frozen=True)
 class Submitting:
-    """Submits the rows of a task; `folder` keeps which fingerprints are in which batch."""
+    """Submits the rows of a task; `folder` keeps which fingerprints are in which batch.
+
+    Names of batches begin with `name`, which is a pass's own.
+    """
 
     pinned: Pinned
     folder: str
-    run_id: str
+    name: str
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Take batches of `variables`; give what was SUBMITTED, as `ProviderBatch.json`."""
@@ -41,7 +44,7 @@ class Submitting:
         assert context is not None
         assert isinstance(model, EndpointModel)
         settings = endpoint_settings(self.pinned)
-        task = f"{self.run_id}-{context.partitionId():05d}"
+        task = f"{self.name}-{context.partitionId():05d}"
         with ProviderBatches(settings) as provider:
             submission = Submission(
                 provider, settings, Folder(self.folder), task, context.taskAttemptId()

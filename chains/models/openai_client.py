@@ -88,11 +88,7 @@ class ChatClient:
         it the prompt and the key.
         """
         started = time.perf_counter()
-        response = await self._within_deadline(
-            self._client.post(
-                path, body=body, cast_to=httpx2.Response, options={"headers": self._headers}
-            )
-        )
+        response = await self._post(path, self._headers, body=body)
         latency_ms = (time.perf_counter() - started) * 1000
         return read_answer(response.content, latency_ms, _is_stream(response))
 
@@ -106,32 +102,24 @@ class ChatClient:
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Send a JSON document and return the one that answers it. Raises CompletionError only."""
-        return _json(
-            await self._within_deadline(
-                self._client.post(
-                    path, body=body, cast_to=httpx2.Response, options={"headers": self._headers}
-                )
-            )
-        )
+        return _json(await self._post(path, self._headers, body=body))
 
     async def upload(self, path: str, purpose: str, name: str, content: bytes) -> Any:
         """Send a file and return the JSON document that answers it. Raises CompletionError only."""
         headers = {**self._headers, "Content-Type": "multipart/form-data"}
-        return _json(
-            await self._within_deadline(
-                self._client.post(
-                    path,
-                    body={"purpose": purpose},
-                    files={"file": (name, content)},
-                    cast_to=httpx2.Response,
-                    options={"headers": headers},
-                )
-            )
-        )
+        files = {"file": (name, content)}
+        return _json(await self._post(path, headers, body={"purpose": purpose}, files=files))
 
     async def _get(self, url: str) -> httpx2.Response:
         return await self._within_deadline(
             self._client.get(url, cast_to=httpx2.Response, options={"headers": self._headers})
+        )
+
+    async def _post(
+        self, path: str, headers: Mapping[str, str | openai.Omit], **sent: Any
+    ) -> httpx2.Response:
+        return await self._within_deadline(
+            self._client.post(path, cast_to=httpx2.Response, options={"headers": headers}, **sent)
         )
 
     async def _within_deadline(self, call: Awaitable[httpx2.Response]) -> httpx2.Response:

@@ -187,9 +187,9 @@ def wait(
     deadline = time.monotonic() + settings.batch_wait_seconds
     now, told = list(batches), 0
     while True:
-        done = sum(it.done for it in now)
-        tell(max(0, done - told))
-        told = max(told, done)
+        if (done := sum(it.done for it in now)) > told:
+            tell(done - told)
+            told = done
         left = deadline - time.monotonic()
         if left <= 0 or not any(it.is_open for it in now):
             return now
