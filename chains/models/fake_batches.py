@@ -96,7 +96,8 @@ class FakeBatches:
 
     def _answer(self, lines: list[bytes]) -> Document:
         """Answer as many as there are answers for, the last first, as order is not promised."""
-        good, bad = [], []
+        good: list[Document] = []
+        bad: list[Document] = []
         answered = len(lines) if self._settings.answered is None else self._settings.answered
         for number, line in reversed(list(enumerate(lines))):
             asked = json.loads(line)
