@@ -58,15 +58,19 @@ def complete(chain: "Chain", rows: Sequence[Mapping[str, Any]], model: Model) ->
 
 
 def answer(
-    chain: "Chain", questions: Sequence[Question], model: Model
+    chain: "Chain",
+    questions: Sequence[Question],
+    model: Model,
+    known: Mapping[str, Outcome] | None = None,
 ) -> Iterator[list[tuple[int, Completion]]]:
     """Ask every question; give positions and completions as they come, in any order.
 
-    An answer that misfits its schema is asked for once more, after the others. Nothing more is
-    asked while the caller has not come back for more.
+    A question whose outcome is `known` by its fingerprint is not asked. An answer that misfits its
+    schema is asked for once more, after the others. Nothing more is asked while the caller has not
+    come back for more.
     """
     misfits: list[tuple[int, Completion]] = []
-    for completions in _call(chain, questions, model):
+    for completions in _first(chain, questions, model, known or {}):
         misfits += [it for it in completions if _is_misfit(chain, it[1])]
         yield [it for it in completions if not _is_misfit(chain, it[1])]
     corrected = [_correction(questions[i], first) for i, first in misfits]
@@ -112,6 +116,21 @@ def _answer_parts(
             cut: PART_SEPARATOR.join(result_text(it.result) for it in mine),
         }
     return shorter
+
+
+def _first(
+    chain: "Chain", questions: Sequence[Question], model: Model, known: Mapping[str, Outcome]
+) -> Iterator[list[tuple[int, Completion]]]:
+    """Give what is known, then ask the others."""
+    left = [i for i, question in enumerate(questions) if question.fingerprint not in known]
+    if len(left) < len(questions):
+        yield [
+            (i, _read(chain, question, known[question.fingerprint], model))
+            for i, question in enumerate(questions)
+            if question.fingerprint in known
+        ]
+    for completions in _call(chain, [questions[i] for i in left], model):
+        yield [(left[i], completion) for i, completion in completions]
 
 
 def _call(

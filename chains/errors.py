@@ -28,7 +28,9 @@ GristmillError
     └── Pending                 not asked; waits for the next run
         ├── CredentialRejected
         ├── EndpointDown
-        └── CapReached
+        ├── CapReached
+        ├── AwaitingBatch       asked in a batch of the provider that has not ended
+        └── BatchUnanswered     its batch ended without an answer to it
 
 `CompletionError` and below never leave a chain as exceptions: they are values beside answers.
 Errors of programming pass through untouched.
@@ -238,6 +240,20 @@ class CapReached(Pending):
 
     code = "cap_reached"
     hint = "raise the cap, or run the job again"
+
+
+class AwaitingBatch(Pending):
+    """Asked in a batch of the provider that has not ended; the next run takes its answer."""
+
+    code = "awaiting_batch"
+    hint = "run the job again later; it submits nothing twice"
+
+
+class BatchUnanswered(Pending):
+    """The provider's batch expired, failed or was cancelled before this row had an answer."""
+
+    code = "batch_unanswered"
+    hint = "the next run submits it again"
 
 
 def error_codes(root: type[CompletionError] = CompletionError) -> list[str]:

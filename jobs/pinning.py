@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from chains import Chain, ModelRef, Parameters, Template, load_chain, resolve_model
 from chains.errors import SettingsError
+from chains.models.endpoint_settings import asks_in_batches
 from chains.registered import find_template
 from chains.secrets import resolve_secret
 from jobs.settings import ChainSettings, JobSettings, Settings
@@ -42,6 +43,11 @@ def pin_stream(settings: StreamSettings, template: Template | None = None) -> Wo
         raise SettingsError(
             f"budget: a stream keeps it only for a model behind an endpoint, and {model.name!r} is "
             "none. Remove it; max_tokens_per_batch keeps micro-batches small"
+        )
+    if asks_in_batches(model):
+        raise SettingsError(
+            f"{settings.chain.model}: expected an endpoint of mode online, since a stream cannot "
+            "wait for the provider's batches; found mode batch. Set endpoints.NAME.mode"
         )
     return work
 

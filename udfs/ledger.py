@@ -51,6 +51,10 @@ class Ledger:
         """Return the journals beside the ledger's data: same storage, same permissions."""
         return Journal(spark, f"{self.table.location(spark)}/_journal")
 
+    def batches(self, spark: SparkSession) -> str:
+        """Return the folder that keeps which prompts are in which batch of a provider."""
+        return f"{self.table.location(spark)}/_batches"
+
     def take(self, spark: SparkSession, name: str) -> None:
         """Copy a journal's lasting answers into the ledger, in one commit.
 

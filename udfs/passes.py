@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 from chains.answering import too_many_rounds
 from chains.base import Chain
 from chains.errors import EmptyInput, TableError
+from chains.models.endpoint_settings import asks_in_batches
 from chains.templates import as_text
 from udfs.budget import UNLIMITED, Budget, Spending
 from udfs.claims import MOST_QUESTIONS
@@ -26,6 +27,7 @@ from udfs.completion import pay, question_udf
 from udfs.heads import heads_of
 from udfs.ledger import Ledger, answers_to, newest
 from udfs.progress import Progress
+from udfs.submitted import Submitted
 from udfs.work import PART_ERROR, Work, completed, error_column, key_json, variable
 
 ROWS_PER_TASK = 256
@@ -117,6 +119,7 @@ class Pass:
         self._ledger_rows = ledger.rows(self.spark)
         self._journal: str | None = None
         self._taking: Future[None] | None = None
+        self._submitted: Submitted | None = None
         self.questions = self._ask(last, count_tokens or budget.needs_tokens).persist(
             StorageLevel.MEMORY_AND_DISK
         )
@@ -218,6 +221,8 @@ class Pass:
         failure = self._taking.exception()
         if failure is None:
             self.ledger.journal(self.spark).drop(self._journal)
+            if self._submitted is not None:
+                self._submitted.settle()
         elif error is None:
             raise failure
 
@@ -290,10 +295,24 @@ class Pass:
         return heads_of(self._asked) if prompts <= MOST_QUESTIONS else None
 
     def _pay(self, journal: str, run_id: str, progress: Progress | None) -> Paid:
-        misses = self._misses().select(
-            self.work.variables().alias("variables"), key_json(self.work.key).alias("paid_by")
-        )
-        return Paid.of(pay(misses, self.work.pinned, journal, run_id, progress))
+        pinned = self.work.pinned
+        if asks_in_batches(pinned.model):
+            return Paid.of(pay(self._submit(progress), pinned, journal, run_id, progress=None))
+        misses = self._misses().select(*self._to_pay())
+        return Paid.of(pay(misses, pinned, journal, run_id, progress))
+
+    def _submit(self, progress: Progress | None) -> DataFrame:
+        """Return the rows that pay, each with what a provider's batch answers to it."""
+        payers = self._asked.select("payer.*", "fingerprint")
+        rows = self.source.join(payers, list(self.work.key)).select(*self._to_pay(), "fingerprint")
+        self._submitted = Submitted(self.spark, self.work.pinned, self.ledger.batches(self.spark))
+        answers = self._submitted.answers(self._asked, rows, self.counts.misses, progress)
+        # Spark takes answers for a small table, which they are not, and would broadcast them.
+        return rows.join(answers.hint("merge"), "fingerprint", "left")
+
+    def _to_pay(self) -> list[Column]:
+        variables = self.work.variables().alias("variables")
+        return [variables, key_json(self.work.key).alias("paid_by")]
 
     def _misses(self) -> DataFrame:
         """Return the source rows that pay, laid out in tasks of alike lengths, longest first."""

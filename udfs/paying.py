@@ -11,6 +11,7 @@ from chains.answering import answer
 from chains.base import Chain
 from chains.completion import Question
 from chains.models.base import Model
+from chains.models.batch_format import read_outcome
 from udfs.arrow import Pinned, completion_row, windows
 from udfs.progress import Progress
 from udfs.task_journal import Row, TaskJournal
@@ -33,6 +34,7 @@ class Paying:
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Take batches of `variables` and `paid_by`; give what was COUNTED.
 
+        With a column `answer` (see `read_outcome`) rows were asked before, in a provider's batches.
         Counted are errors by code, and `completed`, `input_tokens` and `output_tokens`.
         """
         chain, model = self.pinned.load()
@@ -56,15 +58,16 @@ class Paying:
     def _answered(
         self, rows: list[dict[str, Any]], found: Collection[str], chain: Chain, model: Model
     ) -> Iterator[list[Row]]:
-        asked = [(chain.ask(row["variables"], model), row["paid_by"]) for row in rows]
+        asked = [(chain.ask(row["variables"], model), row) for row in rows]
         new = [
-            (it, payer)
-            for it, payer in asked
+            (it, row)
+            for it, row in asked
             if isinstance(it, Question) and it.fingerprint not in found
         ]
-        for completions in answer(chain, [it for it, _ in new], model):
+        known = {it.fingerprint: read_outcome(row["answer"]) for it, row in new if "answer" in row}
+        for completions in answer(chain, [it for it, _ in new], model, known):
             yield [
-                completion_row(done, self.run_id) | {"paid_by": new[i][1]}
+                completion_row(done, self.run_id) | {"paid_by": new[i][1]["paid_by"]}
                 for i, done in completions
             ]
 

@@ -176,7 +176,7 @@ class EndpointModel:
         )
         most = Usage(self.count_tokens(request.messages), request.parameters.max_output_tokens)
         try:
-            await retrying(self._attempt, client, self._body(request), most, keep)
+            await retrying(self._attempt, client, self._asked(request), most, keep)
         except CompletionError as error:
             await keep(error.with_traceback(None))
         except Exception as error:
@@ -262,7 +262,13 @@ class EndpointModel:
         too_long = state.upcoming_sleep > self._settings.max_retry_wait_seconds
         return too_long or state.attempt_number >= self._settings.attempts
 
-    def _body(self, request: Request) -> dict[str, Any]:
+    def _asked(self, request: Request) -> dict[str, Any]:
+        body = self.body(request)
+        if self._settings.stream:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
+        return body
+
+    def body(self, request: Request) -> dict[str, Any]:
         """Return the request in the OpenAI form; a surrogate cannot be sent and is replaced."""
         parameters, schema = request.parameters, request.response_schema
         body: dict[str, Any] = {
@@ -278,8 +284,6 @@ class EndpointModel:
         }
         if parameters.stop:
             body["stop"] = list(parameters.stop)
-        if self._settings.stream:
-            body |= {"stream": True, "stream_options": {"include_usage": True}}
         if schema is not None:
             json_schema = {"name": "answer", "strict": True, "schema": dict(schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": json_schema}

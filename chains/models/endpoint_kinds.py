@@ -23,11 +23,13 @@ class Kind:
 
     `key_header` is the header that carries `api_key`, and what stands before the key in it; a token
     is always sent as a bearer. `base_paths` are those that a base URL may end in (none: any).
+    `batched_path` is what a batch calls the path of its questions (None: there are no batches).
     """
 
     key_header: tuple[str, str] = ("Authorization", "Bearer ")
     base_url: str | None = None
     base_paths: tuple[str, ...] = ()
+    batched_path: str | None = "/v1/chat/completions"
     list_path: Callable[[str], str] = lambda base_path: f"{base_path}/models"
     read_list: Callable[[Mapping[str, Any]], Iterable[ListedModel]] = lambda page: (
         ListedModel(model["id"]) for model in page["data"]
@@ -55,9 +57,14 @@ def _databricks_models(page: Mapping[str, Any]) -> Iterable[ListedModel]:
 KINDS: Mapping[str, Kind] = {
     "compatible": Kind(),
     "openai": Kind(base_url="https://api.openai.com/v1", base_paths=("/v1",)),
-    "azure": Kind(key_header=("api-key", ""), base_paths=("/openai/v1", "/openai")),
+    "azure": Kind(
+        key_header=("api-key", ""),
+        base_paths=("/openai/v1", "/openai"),
+        batched_path="/chat/completions",
+    ),
     "databricks": Kind(
         base_paths=("/serving-endpoints",),
+        batched_path=None,
         list_path=lambda base_path: "/api/2.0/serving-endpoints",
         read_list=_databricks_models,
     ),

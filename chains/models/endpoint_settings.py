@@ -63,7 +63,9 @@ class EndpointSettings(BaseModel):
     that has failed `circuit_failures` times in a row and then for so long. Models that reject
     sampling parameters (OpenAI's reasoning models do) need them in `omit_parameters`. With
     `concurrency: auto` up to `max_concurrency` requests are in flight, as many as the server takes.
-    A `token` (of Entra, say) goes as a bearer, an `api_key` in the header of the kind.
+    A `token` (of Entra, say) goes as a bearer, an `api_key` in the header of the kind. With `mode:
+    batch` jobs over tables submit prompts to the provider's batch API, so many or so many bytes in
+    one batch, and wait for them up to `batch_wait_seconds`, looking every `batch_poll_seconds`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -73,6 +75,11 @@ class EndpointSettings(BaseModel):
     api_key: Annotated[str, AfterValidator(check_reference)] | None = None
     token: Annotated[str, AfterValidator(check_reference)] | None = None
     api_version: str | None = Field(None, pattern=r"^[A-Za-z0-9.-]+$")
+    mode: Literal["online", "batch"] = "online"
+    batch_wait_seconds: float = Field(86_400.0, ge=0, allow_inf_nan=False)
+    batch_poll_seconds: float = Field(60.0, ge=0, allow_inf_nan=False)
+    batch_requests: int = Field(50_000, ge=1)
+    batch_bytes: int = Field(100_000_000, ge=1)
     timeout_seconds: float = Field(120.0, gt=0, allow_inf_nan=False)
     attempts: int = Field(5, ge=1)
     concurrency: Literal["auto"] | PositiveInt = "auto"
@@ -117,6 +124,9 @@ class EndpointSettings(BaseModel):
             raise PydanticCustomError("api_version", "api_version: needed where /v1 is not named")
         if self.api_key is not None and self.token is not None:
             raise PydanticCustomError("token", "token: expected api_key or token, not both")
+        if self.mode == "batch" and KINDS[self.kind].batched_path is None:
+            message = f"mode: kind {self.kind} has no batch API"
+            raise PydanticCustomError("mode", message)
         return self
 
     @model_validator(mode="after")
@@ -151,3 +161,8 @@ def resolve_endpoint(
         digest=f"endpoint:{name}/{model}",
         options=tuple(sorted(checked.model_dump(exclude={"quota"}).items())),
     )
+
+
+def asks_in_batches(ref: ModelRef) -> bool:
+    """Tell whether jobs over tables ask this model through the provider's batch API."""
+    return ref.kind == "endpoint" and dict(ref.options).get("mode") == "batch"

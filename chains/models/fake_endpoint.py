@@ -20,7 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from chains.models.fake_answers import Question, completion, events, read_question
+from chains.models.fake_answers import Document, Question, completion, events, read_question
+from chains.models.fake_batches import BatchSettings, FakeBatches
 from chains.models.fake_faults import (
     BREAKS,
     EDITS,
@@ -45,7 +46,7 @@ class FakeSettings:
     Above `max_concurrent` requests in flight the next ones get 429 with `retry_after` (without, if
     None). `moves` changes that number: pairs of seconds since the first request and the new number.
     `kind` says at which URL and in which header (FORMS); with an `api_key` or a `token`, requests
-    without it get 401.
+    without it get 401. `batches` is how those of the batch API go.
     """
 
     latency: float = 0.0
@@ -57,6 +58,7 @@ class FakeSettings:
     api_key: str | None = None
     token: str | None = None
     faults: Mapping[int | str, Fault | str] = field(default_factory=dict)
+    batches: BatchSettings = field(default_factory=BatchSettings)
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ class FakeServer:
         self._form = FORMS[settings.kind]
         self._ledger = ledger
         self._plan = FaultPlan(settings.faults)
+        self.batches = FakeBatches(settings.batches, self._form.base, self._ask_in_batch)
         self._sequence = 0
         self._begin = 0.0
         self._open: set[asyncio.Task[None]] = set()
@@ -190,6 +193,8 @@ class FakeServer:
             return await self._chat(wire, headers.get("authorization", ""), rejected, body)
         if (method, path) == ("GET", self._form.models) and not rejected:
             return await send_whole(wire, _json(self._form.listed), {})
+        if self.batches.serves(path) and not rejected:
+            return await self._serve_batches(wire, method, path, headers, body)
         page = _PAGES.get((method, path))
         answer = _json(page(self)) if page else refusal(rejected or {"status": 404}, path)
         return await send_whole(wire, answer, {})
@@ -231,6 +236,25 @@ class FakeServer:
             self.in_flight -= not refused
             self._ledger.close_call(sequence, whole)
         return whole
+
+    async def _serve_batches(
+        self, wire: Wire, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> bool:
+        fault = self._plan.strike_path(method, path)
+        if "status" in fault:
+            return await send_whole(wire, refusal(fault, str(headers)), {})
+        reply = self.batches.answer(method, path, headers.get("content-type", ""), body)
+        return await BREAKS.get(fault.get("fault", ""), send_whole)(wire, reply, fault)
+
+    def _ask_in_batch(self, body: bytes) -> tuple[int, Document]:
+        """Answer a question of a batch, and write it to the ledger."""
+        question = read_question(body)
+        self._sequence += 1
+        fault = self._plan.strike(self._sequence, question.key)
+        reply, call = _answer(question, self._sequence, fault, "", time.monotonic())
+        self._ledger.open_call(call)
+        self._ledger.close_call(call.sequence, whole=True)
+        return call.status or 200, json.loads(b"".join(reply.pieces))
 
     def _refused(self) -> Fault:
         settings = self._settings
@@ -344,6 +368,10 @@ class FakeEndpoint:
     def wait_for(self, holds: Callable[[list[Call]], bool], timeout: float = 60.0) -> list[Call]:
         """Block until `holds(calls)`. Raises TimeoutError after `timeout` seconds."""
         return self._ledger.wait_for(holds, timeout)
+
+    def finish_batches(self) -> None:
+        """Let every batch have ended when it is looked at next."""
+        self._server.batches.are_finished = True
 
     @property
     def in_flight_peak(self) -> int:

@@ -25,7 +25,8 @@ EVERY = "*"
 class FaultPlan:
     """Faults by the number of a request (1-based), by row key, or `"*"` for every request.
 
-    The number wins over the key, the key over `"*"`. Raises ValueError for an unknown fault.
+    The number wins over the key, the key over `"*"`. `POST /v1/batches` is that of such a request:
+    a status comes instead of its effect, a break after it. Raises ValueError for an unknown fault.
     """
 
     def __init__(self, faults: Mapping[int | str, Fault | str]) -> None:
@@ -34,7 +35,14 @@ class FaultPlan:
 
     def strike(self, sequence: int, key: str | None) -> Fault:
         """Return the fault of this request; an empty one where it has none."""
-        for where in (sequence, key, EVERY):
+        return self._strike(sequence, key, EVERY)
+
+    def strike_path(self, method: str, path: str) -> Fault:
+        """Return the fault of a request that is no question, by `METHOD PATH` without its query."""
+        return self._strike(f"{method} {path.partition('?')[0]}")
+
+    def _strike(self, *places: int | str | None) -> Fault:
+        for where in places:
             if where is None or where not in self._faults:
                 continue
             fault = self._faults[where]

@@ -93,24 +93,39 @@ class ChatClient:
         it the prompt and the key.
         """
         started = time.perf_counter()
-        response = await self._within_deadline(
-            self._client.post(
-                path, body=body, cast_to=httpx2.Response, options={"headers": self._headers}
-            )
-        )
+        response = await self._post(path, self._headers, body=body)
         latency_ms = (time.perf_counter() - started) * 1000
         return read_answer(response.content, latency_ms, _is_stream(response))
 
     async def get(self, url: str) -> Any:
         """Return a JSON document. Raises CompletionError only."""
-        response = await self._within_deadline(
+        return _json(await self._get(url))
+
+    async def download(self, path: str) -> bytes:
+        """Return a file. Raises CompletionError only."""
+        return (await self._get(path)).content
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Send a JSON document and return the one that answers it. Raises CompletionError only."""
+        return _json(await self._post(path, self._headers, body=body))
+
+    async def upload(self, path: str, purpose: str, name: str, content: bytes) -> Any:
+        """Send a file and return the JSON document that answers it. Raises CompletionError only."""
+        headers = {**self._headers, "Content-Type": "multipart/form-data"}
+        files = {"file": (name, content)}
+        return _json(await self._post(path, headers, body={"purpose": purpose}, files=files))
+
+    async def _get(self, url: str) -> httpx2.Response:
+        return await self._within_deadline(
             self._client.get(url, cast_to=httpx2.Response, options={"headers": self._headers})
         )
-        try:
-            return response.json()
-        except ValueError:
-            page = ServerError("status 200 without JSON")
-        raise page
+
+    async def _post(
+        self, path: str, headers: Mapping[str, str | openai.Omit], **sent: Any
+    ) -> httpx2.Response:
+        return await self._within_deadline(
+            self._client.post(path, cast_to=httpx2.Response, options={"headers": headers}, **sent)
+        )
 
     async def _within_deadline(self, call: Awaitable[httpx2.Response]) -> httpx2.Response:
         try:
@@ -146,7 +161,7 @@ def translate(error: Exception) -> CompletionError:
     A status that is not in the table (5xx, 408, 409, a redirect) is taken as passing.
     """
     if isinstance(error, openai.APIStatusError):
-        return _of_status(error)
+        return error_of_status(error.status_code, error.body, error.response.headers)
     if isinstance(error, TimeoutError | openai.APITimeoutError):
         return TimedOut("no whole answer within the deadline")
     if isinstance(error, openai.APIConnectionError):
@@ -154,22 +169,33 @@ def translate(error: Exception) -> CompletionError:
     return ServerError(f"the client failed: {type(error).__name__}")
 
 
-def _of_status(error: openai.APIStatusError) -> CompletionError:
-    status, body = error.status_code, error.body if isinstance(error.body, Mapping) else {}
-    reason = " ".join([str(status), *_safe_words(body)])
+def error_of_status(
+    status: int, body: object, headers: Mapping[str, str] | None = None
+) -> CompletionError:
+    """Return our error for a response; `body` is what it says under `error`."""
+    body = body if isinstance(body, Mapping) else {}
+    reason = " ".join([str(status), *safe_words(body)])
     kind = _OF_STATUS.get(status, ServerError)
     if issubclass(kind, TransientError):
-        return kind(reason, retry_after=retry_after_seconds(error.response.headers))
+        return kind(reason, retry_after=retry_after_seconds(headers or {}))
     if kind is InvalidRequest:
         said = " ".join(str(body.get(name)) for name in (*_SAID_IN, "message"))
         kind = next((of for pattern, of in _OF_REASON if pattern.search(said)), kind)
     return kind(reason)
 
 
-def _safe_words(body: Mapping[str, Any]) -> list[str]:
+def safe_words(body: Mapping[str, Any]) -> list[str]:
     """Return the values that are one word of letters: a key has digits, a prompt has spaces."""
     values = [body.get(name) for name in _SAID_IN]
     return [v for v in values if isinstance(v, str) and re.fullmatch(r"[A-Za-z_]{1,64}", v)]
+
+
+def _json(response: httpx2.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        page = ServerError("status 200 without JSON")
+    raise page
 
 
 def _is_stream(response: httpx2.Response) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chains import Answer, Chain, JsonParser, ModelRef, Parameters, Usage
+from chains import Answer, Chain, JsonParser, ModelRef, Parameters, Usage, answering
 from chains.answering import ASKED_TWICE, MAX_ROUNDS, REPLACED_SURROGATES
 from chains.errors import ContentFiltered, JobError, ModelLoadError, RateLimited
 from chains.parsers import REPAIRED
@@ -274,6 +274,21 @@ def test_only_the_misfits_are_asked_again_and_in_one_call():
     completions = complete(JSON, model, *"abcd")
     assert [len(call) for call in model.calls] == [4, 2]
     assert [it.flags for it in completions] == [(ASKED_TWICE,), (), (ASKED_TWICE,), ()]
+
+
+def test_what_is_known_by_its_fingerprint_is_not_asked_but_for_its_misfit():
+    """As it is after a provider's batch: see udfs/paying.py."""
+    model = Scripted(lambda request: '{"n": 0}')
+    questions = [JSON.ask({"document": it}, model) for it in "abcd"]
+    outcomes = [answer('{"n": 1}'), answer("no"), RateLimited("429")]
+    known = dict(zip([it.fingerprint for it in questions], outcomes, strict=False))
+    pairs = [it for some in answering.answer(JSON, questions, model, known) for it in some]
+    done = [completion for _, completion in sorted(pairs, key=lambda pair: pair[0])]
+    assert model.calls[0] == ["d"]
+    assert [len(call) for call in model.calls] == [1, 1]
+    assert [it.result for it in done] == [{"n": 1}, {"n": 0}, None, {"n": 0}]
+    assert code(done[2]) == "rate_limit"
+    assert [it.fingerprint for it in done] == [it.fingerprint for it in questions]
 
 
 def test_a_second_misfit_is_unparsable_and_keeps_the_first_answer_raw():

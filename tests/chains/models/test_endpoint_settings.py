@@ -36,6 +36,14 @@ def test_a_quota_changes_neither_question_nor_what_is_shown_of_the_model():
     assert KEY not in repr(leasing)
 
 
+def test_the_mode_is_no_part_of_the_question():
+    digests = {
+        resolve_endpoint("s", "x", "m", {"base_url": "https://h/v1", "mode": mode}).digest
+        for mode in ("online", "batch")
+    }
+    assert len(digests) == 1
+
+
 def test_the_defaults():
     assert EndpointSettings(base_url="http://localhost:8000/v1").model_dump() == {
         "kind": "compatible",
@@ -43,6 +51,11 @@ def test_the_defaults():
         "api_key": None,
         "token": None,
         "api_version": None,
+        "mode": "online",
+        "batch_wait_seconds": 86_400.0,
+        "batch_poll_seconds": 60.0,
+        "batch_requests": 50_000,
+        "batch_bytes": 100_000_000,
         "timeout_seconds": 120.0,
         "attempts": 5,
         "concurrency": "auto",
@@ -76,6 +89,10 @@ def test_the_defaults():
         ({"kind": "azure", "base_url": "https://h/openai"}, "api_version: needed where"),
         ({"kind": "databricks", "base_url": "https://h"}, "base_url: kind databricks expects"),
         ({"base_url": "https://h/v1", "api_version": "1"}, "api_version: only with kind azure"),
+        (
+            {"kind": "databricks", "base_url": "https://h/serving-endpoints", "mode": "batch"},
+            "mode: kind databricks has no batch API",
+        ),
         ({"base_url": "https://h/v1", "api_key": "env:K", "token": "env:T"}, "token: expected"),
         ({"base_url": "http://h/v1", "token": "env:K"}, "base_url: expected https"),
         ({"base_url": "http://h/v1", "api_key": "env:K"}, "base_url: expected https"),
