@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
+from pyspark.sql import SparkSession, is_remote
 
-from chains.errors import JobError
+from chains.errors import JobError, UsageError
 from jobs import jvm
 from jobs.settings import SparkSettings
 
@@ -27,8 +27,14 @@ def open_session(settings: SparkSettings, logs: Path) -> SparkSession:
 
     On this machine (`local...`, not started by spark-submit) the session gets the JVM packages and
     the settings of conf/spark; anywhere else only what the user set. What the JVM and the Python
-    workers print goes to `spark.log` in the folder `logs`.
+    workers print goes to `spark.log` in the folder `logs`. Raises UsageError under Spark Connect.
     """
+    if is_remote():
+        raise UsageError(
+            "this is Spark Connect (serverless, or shared access mode): a job reads and writes its"
+            " tables and journals through the driver's own Spark; run it on a cluster with"
+            " dedicated access mode"
+        )
     running = _running()
     if running is not None:
         return running
