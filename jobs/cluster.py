@@ -89,6 +89,8 @@ class Cluster:
             *["--conf", f"spark.driver.host={HOST}", "--conf", f"spark.executor.memory={_MEMORY}"],
             *["--conf", "spark.ui.enabled=false", "--conf", "spark.sql.shuffle.partitions=4"],
             *["--conf", "spark.databricks.delta.snapshotPartitions=2"],
+            *["--conf", f"spark.driver.extraJavaOptions={jvm.QUICK_COMPILER}"],
+            *["--conf", f"spark.executor.extraJavaOptions={jvm.QUICK_COMPILER}"],
             *["--jars", ",".join(str(it) for it in sorted(jvm.jars().iterdir()))],
             *["--py-files", str(packages), str(dist / "submit.py"), *words],
         ]

@@ -18,6 +18,10 @@ from pathlib import Path
 from chains.errors import JobError
 from jobs.settings import CACHE_VARIABLE
 
+# The optimizing compiler costs a job of minutes more than it gives, and the quick one's own 48 MB
+# are full after a few runs: see docs/performance.md.
+QUICK_COMPILER = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
+
 
 def cache_folder() -> Path:
     """Return where packages and archives are kept: $GRISTMILL_CACHE or ~/.cache/gristmill."""

@@ -17,10 +17,6 @@ from chains.errors import JobError, UsageError
 from jobs import jvm
 from jobs.settings import SparkSettings
 
-# The optimizing compiler costs a job of minutes more than it gives, and the quick one's own 48 MB
-# are full after a few runs: see docs/performance.md.
-_QUICK_COMPILER = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
-
 
 def open_session(settings: SparkSettings, logs: Path) -> SparkSession:
     """Return the session that runs, as it is, or make one.
@@ -124,7 +120,7 @@ def _local_conf(settings: SparkSettings, log4j: Path, work: Path) -> dict[str, A
         defaults: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))
     defaults["spark.sql.warehouse.dir"] = str((work / "warehouse").absolute())
     archive = jvm.class_archive()
-    options = [f"-Dlog4j2.configurationFile=file:{log4j}", _QUICK_COMPILER]
+    options = [f"-Dlog4j2.configurationFile=file:{log4j}", jvm.QUICK_COMPILER]
     if archive.is_file():
         options += [f"-XX:SharedArchiveFile={archive}", "-Xshare:auto", "-Xlog:disable"]
     options.append(str(settings.conf.get("spark.driver.extraJavaOptions", "")))

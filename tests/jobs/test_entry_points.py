@@ -1,15 +1,13 @@
 """The jobs as functions, called as a cluster calls them: in the process that has the session."""
 
 import sys
-import tomllib
 from importlib import import_module
-from pathlib import Path
 from threading import Thread
 
 import pytest
 from deltalake import DeltaTable
+from submitted import PROJECT
 
-import jobs
 from chains.errors import UsageError
 from jobs import entry_points
 from jobs.cli import commands
@@ -46,8 +44,7 @@ def test_words_of_a_job_are_those_of_its_command(name, words, expected):
 
 
 def test_every_job_is_a_script_of_the_wheel():
-    project = tomllib.loads((Path(jobs.__file__).parents[1] / "pyproject.toml").read_text())
-    scripts = project["project"]["scripts"]
+    scripts = PROJECT["scripts"]
     for name in ("batch", "refresh", "stream", "plan"):
         module, _, function = scripts[f"gristmill-{name}"].partition(":")
         assert getattr(import_module(module), function) is getattr(entry_points, name)
