@@ -29,13 +29,13 @@ class Cluster:
     """A master and `workers` of one core each, whose files and logs are in `folder`.
 
     Its processes know the installed libraries, but no package of this project: what jobs import
-    comes with them, as on any cluster. `processes` are the master and then the workers, each the
-    head of a process group that its executors belong to.
+    comes with them, as on any cluster. `processes` are `master`, `worker-1` and so on; executors
+    belong to the process group of their worker.
     """
 
     folder: Path
     workers: int = 2
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     master: str = ""
 
     def start(self) -> None:
@@ -53,9 +53,9 @@ class Cluster:
 
     def stop(self) -> None:
         """Stop workers, their executors and the master, and wait for their end."""
-        for process in reversed(self.processes):
+        for process in reversed(self.processes.values()):
             _signal(process, signal.SIGTERM)
-        for process in reversed(self.processes):
+        for process in reversed(self.processes.values()):
             with suppress(subprocess.TimeoutExpired):
                 process.wait(STOP_SECONDS)
             _signal(process, signal.SIGKILL)
@@ -114,21 +114,19 @@ class Cluster:
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         with (folder / "log").open("wb") as log:
-            self.processes.append(
-                subprocess.Popen(  # noqa: S603
-                    [jvm.spark_home() / "bin" / "spark-class", *role],
-                    cwd=folder,
-                    env=self.environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
+            self.processes[name] = subprocess.Popen(  # noqa: S603
+                [jvm.spark_home() / "bin" / "spark-class", *role],
+                cwd=folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def _said(self, name: str, pattern: str) -> str:
-        """Wait for a line in the log of the process; return its group."""
-        log, process = self.folder / name / "log", self.processes[-1]
+        """Wait until a process logs what the pattern describes; return the pattern's group."""
+        log, process = self.folder / name / "log", self.processes[name]
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and process.poll() is None:
             if found := re.search(pattern, log.read_text("utf-8", "replace")):

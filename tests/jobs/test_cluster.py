@@ -108,13 +108,13 @@ def write_source(folder, text):
     write_deltalake(f"{folder}/source", rows, mode="overwrite")
 
 
-def answers(folder):
+def target(folder, column):
     rows = DeltaTable(f"{folder}/target").to_pyarrow_table().to_pylist()
-    return {row["id"]: row["result"] for row in rows}
+    return {row["id"]: row[column] for row in rows}
 
 
 def check_whole(folder):
-    found = answers(folder)
+    found = target(folder, "result")
     assert found.keys() == {f"r{i:02d}" for i in range(ROWS)}
     assert all(f"answer to {key}:" in result for key, result in found.items())
 
@@ -138,12 +138,12 @@ def test_neither_cluster_nor_submitter_find_the_checkout(cluster, tmp_path):
 def test_a_batch_then_a_refresh_of_what_changed(submit, source, endpoint, tmp_path):
     succeeds(submit("batch"), tmp_path)
     check_whole(tmp_path)
-    before = answers(tmp_path)
+    before = target(tmp_path, "fingerprint")
     write_source(tmp_path, "second")
     succeeds(submit("refresh"), tmp_path)
     check_whole(tmp_path)
     assert len(endpoint.calls()) == 2 * ROWS
-    assert before.items().isdisjoint(answers(tmp_path).items())
+    assert before.items().isdisjoint(target(tmp_path, "fingerprint").items())
 
 
 def test_a_stream_takes_what_is_there(submit, broker, settings, topic, tmp_path):
@@ -160,7 +160,7 @@ def test_a_killed_worker_costs_at_most_what_was_in_flight(
 ):
     driver = submit("batch")
     endpoint.wait_for(lambda calls: len(calls) >= ROWS // 3, timeout=100)
-    os.killpg(cluster.processes[-1].pid, signal.SIGKILL)
+    os.killpg(cluster.processes["worker-2"].pid, signal.SIGKILL)
     succeeds(driver, tmp_path)
     check_whole(tmp_path)
     assert len(endpoint.calls()) <= ROWS + IN_FLIGHT
