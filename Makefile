@@ -46,8 +46,8 @@ kafka-stop:  ## stop it; its topics are kept in .gristmill/kafka
 test: setup  ## run the tests
 	$(BIN)/pytest
 
-test-dist: setup dist-env ## run quick tests against what dist-env builds, away from the checkout
-	tests/support/against_dist.sh
+test-dist: setup dist-env ## run tests against what dist-env builds, away from the checkout; TESTS=tests
+	tests/support/against_dist.sh $(TESTS)
 
 test-faults: setup ## the long tests: kill and disturb jobs, again and again; ROUNDS=20
 	FAULT_ROUNDS=$(or $(ROUNDS),20) $(BIN)/pytest tests/jobs tests/conf

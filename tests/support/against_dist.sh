@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Unpack the environment of `make dist-env` in another folder, and run quick tests with its packages.
-# Spark, and what only tests need, come from .venv, behind the environment's own.
+# Unpack the environment of `make dist-env` in another folder, and run tests with its packages: those
+# that are named, or else a few quick ones. Spark, and what only tests need, come from .venv, behind
+# the environment's own.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 away=$(mktemp -d)
@@ -14,5 +15,8 @@ python=environment/bin/python
   >"$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/behind.pth"
 "$python" -c 'import chains, sys; assert chains.__file__.startswith(sys.prefix), chains.__file__'
 environment/bin/gristmill-batch --help >/dev/null
-"$python" -m pytest -q -m "not spark and not process" tests/udfs tests/chains/test_*.py \
-  tests/jobs/test_settings.py tests/jobs/test_cli.py tests/jobs/test_entry_points.py
+if [ $# -eq 0 ]; then
+  set -- -m "not spark and not process" tests/jobs/test_{cli,entry_points,settings}.py \
+    tests/chains/test_{asking,parsers,templates}.py tests/udfs/test_schema.py
+fi
+"$python" -m pytest -q "$@"
