@@ -1,22 +1,27 @@
 # `make` prints this menu; CI runs the same targets.
 PYTHON ?= python3
+EXTRAS ?= spark
 BIN := .venv/bin
 STAMP := .venv/.set-up
 LOCKS := requirements.lock requirements-torch.lock requirements-uv.lock
 INSTALL = $(BIN)/uv pip install --system-certs --quiet --python $(BIN)/python --no-deps
 
 .DEFAULT_GOAL := menu
-.PHONY: menu setup demo demo-stream kafka kafka-stop test test-faults lint format bench dist lock clean
+.PHONY: menu setup demo demo-stream demo-cluster kafka kafka-stop test test-dist test-faults lint format \
+  bench dist dist-env lock clean
 
 menu:        ## print this menu
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## make .venv with the gristmill command in it; does nothing the second time
 
-$(STAMP): $(LOCKS) pyproject.toml conf/spark/ivy.xml conf/spark/ivysettings.xml
+$(BIN)/uv: requirements-uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gristmill needs Python 3.11 or later; set PYTHON=...")'
 	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements-uv.lock
+	@touch $@
+
+$(STAMP): $(BIN)/uv $(LOCKS) pyproject.toml conf/spark/ivy.xml conf/spark/ivysettings.xml
 	$(INSTALL) --require-hashes --requirement requirements.lock
 	$(if $(TORCH_INDEX),$(INSTALL) --index-url $(TORCH_INDEX) torch,$(INSTALL) --require-hashes --requirement requirements-torch.lock)
 	$(INSTALL) --editable .
@@ -29,6 +34,9 @@ demo: setup  ## summarize a Delta table of financial reports, on this machine
 demo-stream: setup ## stream customer events through a Kafka broker on this machine
 	$(BIN)/gristmill demo-stream conf/marketing.yml
 
+demo-cluster: setup dist ## submit the demo to a Spark cluster of two workers on this machine
+	$(BIN)/gristmill demo-cluster conf/summarize.yml --dist dist
+
 kafka: setup ## start a Kafka broker on this machine; it goes on until make kafka-stop
 	$(BIN)/gristmill kafka start
 
@@ -38,8 +46,11 @@ kafka-stop:  ## stop it; its topics are kept in .gristmill/kafka
 test: setup  ## run the tests, in two processes
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
+test-dist: setup dist-env ## run tests against what dist-env builds, away from the checkout; TESTS=tests
+	tests/support/against_dist.sh $(TESTS)
+
 test-faults: setup ## the long tests: kill and disturb jobs, again and again; ROUNDS=20
-	FAULT_ROUNDS=$(or $(ROUNDS),20) $(BIN)/pytest tests/jobs tests/udfs tests/faults
+	FAULT_ROUNDS=$(or $(ROUNDS),20) $(BIN)/pytest tests/conf tests/jobs tests/udfs tests/faults
 
 lint: setup  ## check format, lint rules and types
 	$(BIN)/ruff format --check
@@ -53,10 +64,17 @@ format: setup ## format the code and mend what lint rules can mend
 bench: setup ## run the benchmarks beside their peers; see docs/performance.md
 	benchmarks/run.sh
 
-dist: setup  ## build the wheel, and the same as a zip for --py-files
+dist: $(BIN)/uv ## build the wheel, the same as a zip for --py-files, and what spark-submit runs
 	rm -rf dist
-	$(BIN)/uv build --wheel --out-dir dist
+	$(BIN)/uv build --quiet --wheel --out-dir dist
 	cd dist && for wheel in *.whl; do cp "$$wheel" "$${wheel%-py3-none-any.whl}.zip"; done
+	cp conf/cluster/submit.py conf/cluster/spark.conf dist
+
+dist-env: dist ## build an environment for --archives too, without Spark; EXTRAS=spark,mlflow
+	$(BIN)/uv venv --quiet --relocatable --python $(PYTHON) .gristmill/environment --clear
+	echo pyspark | $(BIN)/uv pip install --system-certs --quiet --python .gristmill/environment/bin/python \
+	  --excludes - --constraints requirements.lock --constraints requirements-torch.lock "$$(ls dist/*.whl)[$(EXTRAS)]"
+	tar -czf "$$(ls dist/*.zip | sed 's/.zip$$/-env.tar.gz/')" -C .gristmill/environment .
 
 lock:        ## choose the newest versions that pyproject.toml allows, with hashes
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --upgrade \

@@ -94,6 +94,18 @@ def demo(conf: Path, sets: tuple[str, ...], as_json: bool) -> None:
     show(report.json(), run_lines(report), as_json)
 
 
+@commands.command("demo-cluster")
+@job_options
+@click.option("--dist", type=click.Path(path_type=Path), default=Path("dist"), show_default=True)
+def demo_cluster(conf: Path, sets: tuple[str, ...], as_json: bool, dist: Path) -> None:
+    """Submit the demo to a Spark cluster of two workers, on this machine."""
+    from jobs.cluster_demo import run_demo_cluster
+
+    folder = load_settings(conf, sets).work_dir.absolute() / "cluster"
+    words = [str(conf), *(f"--set={it}" for it in sets), *(["--json"] if as_json else [])]
+    run_demo_cluster(dist, folder, words)
+
+
 @commands.command()
 @job_options
 @click.option("--name", required=True, help="Name in the model registry.")

@@ -17,22 +17,31 @@ _FALSE = ("false", "no", "off", "0")
 
 def batch(arguments: Sequence[str] | None = None) -> None:
     """Complete the rows of a Delta table into another one; by default `sys.argv` is read."""
-    _run("batch", arguments)
+    run("batch", arguments)
+
+
+def refresh(arguments: Sequence[str] | None = None) -> None:
+    """Bring a table of completions in step with its source."""
+    run("refresh", arguments)
 
 
 def stream(arguments: Sequence[str] | None = None) -> None:
     """Complete the messages of a topic into a Delta table."""
-    _run("stream", arguments)
+    run("stream", arguments)
 
 
 def plan(arguments: Sequence[str] | None = None) -> None:
     """Print what a batch run would do; spends nothing."""
-    _run("plan", arguments)
+    run("plan", arguments)
 
 
-def _run(name: str, arguments: Sequence[str] | None) -> None:
-    given = sys.argv[1:] if arguments is None else arguments
-    code = main([name, *command_line(commands.commands[name], given)])
+def run(name: str, arguments: Sequence[str] | None = None) -> None:
+    """Run any command of `gristmill` as a job; a group of commands takes its words as they are."""
+    words = sys.argv[1:] if arguments is None else arguments
+    command = commands.commands.get(name)
+    if command is not None and not isinstance(command, click.Group):
+        words = command_line(command, words)
+    code = main([name, *words])
     if code:
         raise SystemExit(code)
 

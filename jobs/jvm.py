@@ -18,6 +18,10 @@ from pathlib import Path
 from chains.errors import JobError
 from jobs.settings import CACHE_VARIABLE
 
+# The optimizing compiler costs a job of minutes more than it gives, and the quick one's own 48 MB
+# are full after a few runs: see docs/performance.md.
+QUICK_COMPILER = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
+
 
 def cache_folder() -> Path:
     """Return where packages and archives are kept: $GRISTMILL_CACHE or ~/.cache/gristmill."""
@@ -53,7 +57,7 @@ def jars(packages: str = "spark") -> Path:
 
 def class_archive() -> Path:
     """Return where the archive of loaded classes belongs, for this Java and these packages."""
-    identity = f"{_java_version()} {_spark_home()} {_packages_digest('spark')}"
+    identity = f"{_java_version()} {spark_home()} {_packages_digest('spark')}"
     return cache_folder() / "classes" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.jsa"
 
 
@@ -68,7 +72,7 @@ def java() -> str:
 
 def _resolve(packages: str, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    ivy = next((_spark_home() / "jars").glob("ivy-*.jar"))
+    ivy = next((spark_home() / "jars").glob("ivy-*.jar"))
     with (
         tempfile.TemporaryDirectory(dir=folder.parent) as scratch,
         conf_file(f"{packages}/ivy.xml") as wanted,
@@ -103,11 +107,14 @@ def _packages_digest(packages: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _spark_home() -> Path:
+def spark_home() -> Path:
+    """Return Spark's folder: $SPARK_HOME or the pyspark that is installed."""
+    if home := os.environ.get("SPARK_HOME"):
+        return Path(home)
     found = find_spec("pyspark")
     if found is None or found.origin is None:
         raise JobError("pyspark is not installed: pip install 'gristmill[spark]'")
-    return Path(os.environ.get("SPARK_HOME") or Path(found.origin).parent)
+    return Path(found.origin).parent
 
 
 def _java_version() -> str:

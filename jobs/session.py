@@ -11,15 +11,11 @@ from typing import Any
 
 import yaml
 from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
+from pyspark.sql import SparkSession, is_remote
 
-from chains.errors import JobError
+from chains.errors import JobError, UsageError
 from jobs import jvm
 from jobs.settings import SparkSettings
-
-# The optimizing compiler costs a job of minutes more than it gives, and the quick one's own 48 MB
-# are full after a few runs: see docs/performance.md.
-_QUICK_COMPILER = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 
 
 def open_session(settings: SparkSettings, logs: Path) -> SparkSession:
@@ -27,8 +23,14 @@ def open_session(settings: SparkSettings, logs: Path) -> SparkSession:
 
     On this machine (`local...`, not started by spark-submit) the session gets the JVM packages and
     the settings of conf/spark; anywhere else only what the user set. What the JVM and the Python
-    workers print goes to `spark.log` in the folder `logs`.
+    workers print goes to `spark.log` in the folder `logs`. Raises UsageError under Spark Connect.
     """
+    if is_remote():
+        raise UsageError(
+            "this is Spark Connect (serverless, or shared access mode): a job reads and writes its"
+            " tables and journals through the driver's own Spark; run it on a cluster with"
+            " dedicated access mode"
+        )
     running = _running()
     if running is not None:
         return running
@@ -118,7 +120,7 @@ def _local_conf(settings: SparkSettings, log4j: Path, work: Path) -> dict[str, A
         defaults: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))
     defaults["spark.sql.warehouse.dir"] = str((work / "warehouse").absolute())
     archive = jvm.class_archive()
-    options = [f"-Dlog4j2.configurationFile=file:{log4j}", _QUICK_COMPILER]
+    options = [f"-Dlog4j2.configurationFile=file:{log4j}", jvm.QUICK_COMPILER]
     if archive.is_file():
         options += [f"-XX:SharedArchiveFile={archive}", "-Xshare:auto", "-Xlog:disable"]
     options.append(str(settings.conf.get("spark.driver.extraJavaOptions", "")))

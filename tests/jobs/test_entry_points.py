@@ -1,15 +1,14 @@
 """The jobs as functions, called as a cluster calls them: in the process that has the session."""
 
 import sys
-import tomllib
 from importlib import import_module
-from pathlib import Path
 from threading import Thread
 
 import pytest
 from deltalake import DeltaTable
+from submitted import PROJECT
 
-import jobs
+from chains.errors import UsageError
 from jobs import entry_points
 from jobs.cli import commands
 from jobs.entry_points import command_line
@@ -45,9 +44,8 @@ def test_words_of_a_job_are_those_of_its_command(name, words, expected):
 
 
 def test_every_job_is_a_script_of_the_wheel():
-    project = tomllib.loads((Path(jobs.__file__).parents[1] / "pyproject.toml").read_text())
-    scripts = project["project"]["scripts"]
-    for name in ("batch", "stream", "plan"):
+    scripts = PROJECT["scripts"]
+    for name in ("batch", "refresh", "stream", "plan"):
         module, _, function = scripts[f"gristmill-{name}"].partition(":")
         assert getattr(import_module(module), function) is getattr(entry_points, name)
 
@@ -77,6 +75,17 @@ def test_wrong_words_end_with_code_2_and_say_why(conf, tmp_path, capsys, words, 
         entry_points.batch([it.format(conf=conf, tmp=tmp_path) for it in words])
     assert raised.value.code == 2
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_group_of_commands_takes_its_words_as_they_are(capsys):
+    entry_points.run("kafka", ["start", "--port", "1", "--help"])
+    assert "Start the broker" in capsys.readouterr().out
+
+
+def test_spark_connect_is_refused_with_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setenv("SPARK_CONNECT_MODE_ENABLED", "1")
+    with pytest.raises(UsageError, match="dedicated access mode"):
+        open_session(SparkSettings(), tmp_path)
 
 
 def conf_of(spark):
