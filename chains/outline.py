@@ -29,6 +29,6 @@ def outline(template: Template) -> Outline:
                 size = len(node.data.encode())
                 fixed += size
                 head += 0 if variables else size
-            elif node.name in template.variables:
+            elif isinstance(node, nodes.Name) and node.name in template.variables:
                 variables[node.name] = None
     return Outline(head, fixed, tuple(variables))
