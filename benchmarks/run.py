@@ -16,6 +16,7 @@ WORKLOADS = (
     "extractive",
     "transformers_tiny",
     "transformers_31m",
+    "shared_prefix",
     "duplicates",
     "loads",
     "transport",

@@ -28,7 +28,7 @@ from chains.models.base import Message
 Role = Literal["system", "user", "assistant"]
 VariableType = Literal["string", "integer", "number", "boolean", "any"]
 
-_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
+ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
 _ROLE_LINE = re.compile(r"^\[\[(system|user|assistant)\]\]\s*$", re.MULTILINE)
 
 
@@ -109,7 +109,7 @@ def read_template(file: Traversable) -> Template:
 def used_variables(body: str, where: str) -> set[str]:
     """Return the names that a body takes from outside. Raises TemplateError for broken Jinja."""
     try:
-        return meta.find_undeclared_variables(_ENVIRONMENT.parse(body))
+        return meta.find_undeclared_variables(ENVIRONMENT.parse(body))
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(f"{where}: line {error.lineno} of a message: {error.message}") from None
 
@@ -185,11 +185,11 @@ def _check_variables(where: str, bodies: tuple[tuple[Role, str], ...], declared:
 
 @cache
 def _compiled(body: str) -> jinja2.Template:
-    return _ENVIRONMENT.from_string(body)
+    return ENVIRONMENT.from_string(body)
 
 
 @cache
 def _constant(body: str) -> str | None:
     """Return what a body without variables always renders to: most system messages."""
-    tree = _ENVIRONMENT.parse(body)
+    tree = ENVIRONMENT.parse(body)
     return None if meta.find_undeclared_variables(tree) else _compiled(body).render()

@@ -70,6 +70,8 @@ def _plan_lines(report: Any) -> dict[str, str]:
         "long": f"{report.long:,} rows in {report.parts:,} parts",
         "tokens": f"{tokens['input']:,} in, {tokens['expected_output']:,} out, "
         f"at most {tokens['output']:,}",
+        "shared": f"about {tokens['shared'] / max(1, tokens['input']):.0%} of the tokens in, at "
+        "the beginning of prompts",
         "cost": _cost_line(report.cost),
         "time": "unknown before the first run"
         if report.expected_seconds is None

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 
 from pyspark.sql import SparkSession
 
+from chains.outline import Outline, outline
 from jobs.history import History, history
 from jobs.pinning import pin_work
 from jobs.reasons import reasons
@@ -26,7 +27,9 @@ class PlanReport:
     """The numbers of a plan; see RunReport.
 
     `tokens.input` counts the prompts of the misses by the model's own tokenizer (an endpoint's are
-    estimated); `tokens.output` is the most that their answers can have, `tokens.expected_output`
+    estimated); `tokens.shared` are those of them with which a prompt begins as another one does: an
+    estimate by the bytes of the template and of the variables that come first in it.
+    `tokens.output` is the most that their answers can have, `tokens.expected_output`
     what they would have if they were as long as those of the newest runs with this model and
     template. `cost` has the same two where a price is known, and the date of the table of prices
     (`as_of`) where it is from there. `expected_seconds` is by the
@@ -76,7 +79,8 @@ def run_plan(spark: SparkSession, settings: Settings, sample: int = 0) -> PlanRe
             prompts = planned.sample(sample)
         before = history(spark, ledger, work)
     asked = counts.misses + counts.parts
-    tokens = _tokens(counts, asked * work.chain.parameters.max_output_tokens, asked, before)
+    most = asked * work.chain.parameters.max_output_tokens
+    tokens = _tokens(counts, outline(work.chain.template), most, asked, before)
     return PlanReport(
         rows=counts.rows,
         distinct=counts.distinct,
@@ -97,10 +101,15 @@ def run_plan(spark: SparkSession, settings: Settings, sample: int = 0) -> PlanRe
     )
 
 
-def _tokens(counts: Counts, most: int, asked: int, before: History) -> dict[str, int]:
+def _tokens(
+    counts: Counts, text: Outline, most: int, asked: int, before: History
+) -> dict[str, int]:
     expected = most if before.output_tokens is None else round(asked * before.output_tokens)
+    read = counts.input_tokens or 0
+    shared = text.head * max(0, counts.misses - 1) + counts.repeated_bytes
     return {
-        "input": counts.input_tokens or 0,
+        "input": read,
+        "shared": round(read * shared / max(1, text.fixed * counts.misses + counts.text_bytes)),
         "output": most,
         "expected_output": min(expected, most),
     }

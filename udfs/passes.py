@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property, reduce
+from functools import cached_property, partial, reduce
 from operator import or_
 from types import TracebackType
 from uuid import uuid4
@@ -16,7 +16,6 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from chains.answering import too_many_rounds
-from chains.base import Chain
 from chains.errors import EmptyInput, TableError
 from chains.models.endpoint_settings import asks_in_batches
 from chains.templates import as_text
@@ -25,17 +24,25 @@ from udfs.claims import MOST_QUESTIONS
 from udfs.columns import ledger_type
 from udfs.completion import pay, question_udf
 from udfs.heads import heads_of
+from udfs.layout import (
+    SHARES,
+    WORTH_SHARING,
+    beginning,
+    in_tasks_of_alike_lengths,
+    in_tasks_of_like_beginnings,
+    length,
+    repeated_bytes,
+)
 from udfs.ledger import Ledger, answers_to, newest
 from udfs.progress import Progress
 from udfs.submitted import Submitted
-from udfs.work import PART_ERROR, Work, completed, error_column, key_json, variable
+from udfs.work import PART_ERROR, Work, completed, error_column, key_json
 
 ROWS_PER_TASK = 256
 LEAST_ROWS_PER_TASK = 8
+LEAST_ROWS_TO_BATCH = 64  # of a model whose tokens/s grow with the rows of a batch
 TASKS_PER_CORE = 32
-LENGTH_CLASSES = 8
 _TOTALS = ("completed", "input_tokens", "output_tokens")
-_SHARES = [i / LENGTH_CLASSES for i in range(1, LENGTH_CLASSES)]
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,9 @@ class Counts:
     """Rows and prompts before the model is asked; `input_tokens` of the misses, where counted.
 
     `long` rows are asked in `parts` first; what they ask after that is not known before. `lengths`
-    part the misses, by bytes, into LENGTH_CLASSES of about the same number.
+    part the misses, by bytes, into LENGTH_CLASSES of about the same number. Of the `text_bytes` of
+    their variables, `repeated_bytes` begin a prompt, behind the template's own text, as they begin
+    another one (an estimate).
     """
 
     rows: int
@@ -57,6 +66,8 @@ class Counts:
     misses: int
     input_tokens: int | None
     lengths: list[int] | None
+    text_bytes: int = 0
+    repeated_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -120,6 +131,7 @@ class Pass:
         self._journal: str | None = None
         self._taking: Future[None] | None = None
         self._submitted: Submitted | None = None
+        self._begins = [F.col("_begins")] if beginning(work.chain) else []
         self.questions = self._ask(last, count_tokens or budget.needs_tokens).persist(
             StorageLevel.MEMORY_AND_DISK
         )
@@ -141,14 +153,15 @@ class Pass:
             F.count("_parts").alias("long"),
             F.coalesce(F.sum(F.size("_parts")), F.lit(0)).alias("parts"),
         ).first()
+        missed = partial(F.when, ~F.col("known"))
         prompts = self.prompts.agg(
             F.count("*").alias("distinct"),
             F.count_if("known").alias("hits"),
             F.count_if(~F.col("known")).alias("misses"),
-            F.sum(F.when(~F.col("known"), F.col("input_tokens"))).alias("input_tokens"),
-            F.percentile_approx(F.when(~F.col("known"), F.col("_length")), _SHARES).alias(
-                "lengths"
-            ),
+            F.sum(missed(F.col("input_tokens"))).alias("input_tokens"),
+            F.percentile_approx(missed(F.col("_length")), SHARES).alias("lengths"),
+            F.coalesce(F.sum(missed(F.col("_length"))), F.lit(0)).alias("text_bytes"),
+            *(repeated_bytes(missed(it)).alias("repeated_bytes") for it in self._begins),
         ).first()
         assert rows is not None
         assert prompts is not None
@@ -233,7 +246,8 @@ class Pass:
         chain, of_row = self.work.chain, [*self.work.key, *self.work.keep]
         asked = self.source.select(
             *of_row,
-            _length(chain).alias("_length"),
+            length(chain).alias("_length"),
+            *beginning(chain),
             PART_ERROR,
             ask(self.work.variables()).alias("question"),
         )
@@ -243,6 +257,7 @@ class Pass:
         return asked.select(
             *of_row,
             "_length",
+            *self._begins,
             F.when(asks, F.col("question.fingerprint")).alias("fingerprint"),
             F.coalesce(PART_ERROR, "question.error", too_long).alias("error"),
             F.when(~F.lit(last), parts).alias("_parts"),
@@ -265,6 +280,7 @@ class Pass:
         prompts = asked.groupBy("fingerprint").agg(
             F.min(F.struct(*self.work.key)).alias("payer"),
             F.first("_length").alias("_length"),
+            *(F.first(it).alias("_begins") for it in self._begins),
             F.first("input_tokens").alias("input_tokens"),
         )
         if not self.work.reuse or self._ledger_rows is None:
@@ -315,19 +331,25 @@ class Pass:
         return [variables, key_json(self.work.key).alias("paid_by")]
 
     def _misses(self) -> DataFrame:
-        """Return the source rows that pay, laid out in tasks of alike lengths, longest first."""
-        tasks = self._tasks()
-        payers = self._asked.select("payer.*", "_length")
-        laid_out = payers.withColumn("_task", _task(payers, self.counts.lengths or [], tasks))
+        """Return the source rows that pay, laid out in tasks (see udfs/layout.py)."""
+        counts, tasks = self.counts, self._tasks()
+        payers = self._asked.select("payer.*", "_length", *self._begins)
+        order = [F.desc("_length")]
+        if counts.repeated_bytes > WORTH_SHARING * counts.text_bytes:
+            laid_out = in_tasks_of_like_beginnings(payers, tasks)
+            order = [*self._begins, *order]
+        else:
+            laid_out = in_tasks_of_alike_lengths(payers, counts.lengths or [], tasks)
         rows = self.source.join(laid_out, list(self.work.key))
-        in_tasks = rows.repartitionById(tasks, F.col("_task"))
-        return in_tasks.sortWithinPartitions(F.desc("_length"))
+        return rows.repartitionById(tasks, F.col("_task")).sortWithinPartitions(*order)
 
     def _tasks(self) -> int:
         cores, misses = self.spark.sparkContext.defaultParallelism, self.counts.misses
+        batches = self.work.pinned.model.kind == "transformers"
+        least = LEAST_ROWS_TO_BATCH if batches else LEAST_ROWS_PER_TASK
         wanted = max(
             math.ceil(misses / ROWS_PER_TASK),
-            min(8 * cores, math.ceil(misses / LEAST_ROWS_PER_TASK)),
+            min(8 * cores, math.ceil(misses / least)),
         )
         return min(wanted, TASKS_PER_CORE * cores)
 
@@ -346,28 +368,9 @@ class Pass:
         return self.ledger.journalled(self.spark, self._journal)
 
 
-def _length(chain: Chain) -> Column:
-    texts = [name for name, kind in chain.template.variables.items() if kind == "string"]
-    return sum((F.coalesce(F.octet_length(variable(it)), F.lit(0)) for it in texts), F.lit(0))
-
-
 def _in_background(work: Callable[[], None]) -> "Future[None]":
     """Run something beside the caller, who has to look at the future it gets."""
     pool = ThreadPoolExecutor(1)
     future = pool.submit(work)
     pool.shutdown(wait=False)
     return future
-
-
-def _task(payers: DataFrame, bounds: list[int], tasks: int) -> Column:
-    """Return a row's task: classes of alike lengths, longest first, laid over the tasks.
-
-    Rows as long as several bounds are spread over all the classes between them, so that equal
-    lengths still use every task.
-    """
-    length, hashed = F.col("_length"), F.xxhash64(*payers.columns)
-    first = sum(((length < bound).cast("int") for bound in bounds), F.lit(0))
-    last = sum(((length <= bound).cast("int") for bound in bounds), F.lit(0))
-    in_class = first + F.pmod(hashed, last - first + 1)
-    within = F.pmod(F.xxhash64(hashed), F.lit(1000)) / 1000
-    return F.floor((in_class + within) * tasks / (len(bounds) + 1)).cast("int")

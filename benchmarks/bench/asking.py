@@ -36,6 +36,6 @@ class Asker:
         return Request(messages, self._parameters, variables)
 
 
-def template_file() -> str:
-    """Return the template of the benchmarks: the document and nothing else."""
-    return str(Path(__file__).parent.parent / "document.md")
+def template_file(name: str = "document") -> str:
+    """Return a template of the benchmarks; the default is the document and nothing else."""
+    return str(Path(__file__).parent.parent / f"{name}.md")

@@ -14,7 +14,8 @@ from random_model import LINES
 from jobs.sample.reports import generate  # the one place
 
 FILES = 8
-Rows = Sequence[tuple[str, str]]
+COLUMNS = ("id", "body", "document", "question")
+Rows = Sequence[tuple[str, ...]]
 
 
 def reports(count: int, middle: float, seed: int = 7) -> list[tuple[str, str]]:
@@ -36,12 +37,31 @@ def prompts(count: int, middle: float, longest: int, seed: int = 7) -> list[tupl
     return [(f"{i:05d}", " ".join([str(i), *rng.choices(words, k=n)])) for i, n in enumerate(sizes)]
 
 
+def questions(documents: int, each: int, words: int, seed: int = 7) -> Rows:
+    """Return `each` questions about every document, shuffled; `body` is document and question."""
+    rng = Random(seed)
+    known = " ".join(LINES).split()
+
+    def text(middle: float) -> str:
+        return " ".join(rng.choices(known, k=2 + round(rng.gauss(middle, middle / 5))))
+
+    asked = [
+        (document, text(10))
+        for document in [text(words) for _ in range(documents)]
+        for _ in range(each)
+    ]
+    rng.shuffle(asked)
+    return [(f"{i:05d}", f"{about}\n{it}", about, it) for i, (about, it) in enumerate(asked)]
+
+
 def write(path: Path, rows: Rows, files: int = FILES) -> str:
-    """Write rows (id, body) as a Delta table of some files; return its path."""
+    """Write rows of the first COLUMNS as a Delta table of some files; return its path."""
     size = -(-len(rows) // files)
     for start in range(0, len(rows), size):
-        ids, bodies = zip(*rows[start : start + size], strict=True)
-        write_deltalake(str(path), pa.table({"id": ids, "body": bodies}), mode="append")
+        columns = zip(*rows[start : start + size], strict=True)
+        write_deltalake(
+            str(path), pa.table(dict(zip(COLUMNS, columns, strict=False))), mode="append"
+        )
     return str(path)
 
 

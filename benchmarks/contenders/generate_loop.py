@@ -7,6 +7,7 @@ from bench.models import note
 
 from chains.models.batching import pack
 from chains.models.transformers import CPU_BATCH_TOKENS
+from chains.templates import load_template
 
 
 class GenerateLoop:
@@ -16,6 +17,7 @@ class GenerateLoop:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        self._template = load_template(ask["template"])
         folder = ask["spec"].removeprefix("path:")
         self._tokens = ask["parameters"]["max_output_tokens"]
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -23,7 +25,7 @@ class GenerateLoop:
         note("asker")
 
     def __call__(self, texts: Sequence[str]) -> list[str | None]:
-        prompts = [[{"role": "user", "content": text}] for text in texts]
+        prompts = [list(self._template.render({"document": text})) for text in texts]
         ids = self._tokenizer.apply_chat_template(
             prompts, add_generation_prompt=True, return_dict=False
         )

@@ -33,11 +33,12 @@ def make(options: Options) -> Prepare:
 
 
 def settings(options: Options, task: dict[str, Any], suffix: str) -> Settings:
-    """Return the settings of a job: documents of column `body` by `id`."""
+    """Return the settings of a job: by `id`, documents of column `body` unless told otherwise."""
     ask, out = task["ask"], task["out"] + suffix
+    columns = ask.get("columns", {"document": "body"})
     return Settings.model_validate(
         {
-            "source": {"table": task["table"], "key": "id", "columns": {"document": "body"}},
+            "source": {"table": task["table"], "key": "id", "columns": columns},
             "target": {"table": out},
             "chain": {
                 "name": "summarize",

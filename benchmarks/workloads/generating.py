@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bench import tables
 from bench.asking import template_file
@@ -13,9 +14,10 @@ from workloads.common import clean_out, shared_steps, warm_table
 OUTPUT_TOKENS = 32
 
 
-def contenders(folder: Path) -> list[Contender]:
+def contenders(folder: Path, template: str, ours: dict[str, Any]) -> list[Contender]:
+    """Return who races; `template` makes prompts of `body`, `ours` changes what gristmill asks."""
     limits = {"max_output_tokens": OUTPUT_TOKENS, "min_output_tokens": OUTPUT_TOKENS}
-    ask = {"ask": {"spec": f"path:{folder}", "parameters": limits, "template": template_file()}}
+    ask = {"ask": {"spec": f"path:{folder}", "parameters": limits, "template": template}}
     loop = {"ask": {**ask["ask"], "loop": "generate"}}
     sorted_loop = "generate over length-sorted batches, same budget of tokens a batch"
     return [
@@ -33,7 +35,10 @@ def contenders(folder: Path) -> list[Contender]:
             settings=f"{sorted_loop}; 2 processes, 1 torch thread each",
         ),
         Contender(
-            "gristmill", "gristmill_batch", task=ask, settings="local[2], new target and ledger"
+            "gristmill",
+            "gristmill_batch",
+            task={"ask": ask["ask"] | ours},
+            settings="local[2], new target and ledger",
         ),
         Contender(
             "mlflow spark_udf", "mlflow_udf", task=ask, settings="local[2], env_manager=local"
@@ -60,7 +65,7 @@ def race(
     folder = build(bench.work / build.__name__)
     texts = tables.prompts(rows, middle, longest)
     table = tables.write(bench.work / f"prompts-{build.__name__}", texts)
-    racing = contenders(folder)
+    racing = contenders(folder, template_file(), {})
     warm = warm_table(bench, texts)
     trials = bench.race(racing, shared_steps(bench, table), warm_up=clean_out(bench, warm))
     best = best_of(trials, [it.name for it in racing if it.file == "bare"])

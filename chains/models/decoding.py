@@ -23,6 +23,10 @@ class GumbelSampler:
             self.warpers.append(TopPLogitsWarper(top_p))
         self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with some of the rows alone."""
+        self.generators = [self.generators[row] for row in rows]
+
     def __call__(self, input_ids: Any, scores: Any) -> Any:
         """Return the scores whose arg max is the sampled token."""
         import torch
@@ -59,6 +63,29 @@ class StopStrings:
         for row in (row for row, is_done in enumerate(done) if is_done):
             self.lengths.setdefault(row, answers.shape[1])
         return torch.tensor(done, device=input_ids.device)
+
+
+class HalfEnded:
+    """Stops a batch once half of its rows have ended: at one of `ends`, or as `stop` says."""
+
+    def __init__(self, ends: Sequence[int] | None, stop: StopStrings | None) -> None:
+        self.ends, self.stop = frozenset(ends or ()), stop
+        self.ended: set[int] = set()
+        self.rows = 0
+
+    def left(self) -> list[int]:
+        """Return the rows that have not ended."""
+        return [row for row in range(self.rows) if row not in self.ended]
+
+    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+        """Return whether the batch is to stop, for each row (rows,) bool; `stop` comes before."""
+        import torch
+
+        last = input_ids[:, -1].tolist()
+        self.rows = len(last)
+        self.ended.update(row for row, token in enumerate(last) if token in self.ends)
+        self.ended.update(self.stop.lengths if self.stop else ())
+        return torch.full((self.rows,), 2 * len(self.ended) >= self.rows, device=input_ids.device)
 
 
 def row_seed(seed: int, prompt: Sequence[int]) -> int:

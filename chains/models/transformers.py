@@ -22,8 +22,11 @@ from chains.models.base import (
     isolate,
 )
 from chains.models.batching import pack
-from chains.models.decoding import GumbelSampler, StopStrings, row_seed
+from chains.models.decoding import GumbelSampler, row_seed
 from chains.models.digest import folder_digest
+from chains.models.generation import Batch, Generated, generate
+from chains.models.prefix_cache import PrefixCache, keeps_all
+from chains.models.prefixes import Ids, Prompt, share
 from chains.models.prompts import encode
 from chains.models.weights import (
     check_files,
@@ -36,8 +39,6 @@ from chains.models.weights import (
 
 CPU_BATCH_TOKENS = 8_192  # more is no faster once weights outweigh Python: see the benchmark
 GPU_BATCH_TOKENS = 65_536  # where it does not fit the memory, batches are halved
-
-Ids = list[int]
 
 log = logging.getLogger("gristmill.models")
 
@@ -82,12 +83,14 @@ class TransformersModel:
         fails, `JobError` is raised: no row is at fault, and this process has lost its model.
         """
         _ = self._network  # what is missing stops the job here, instead of row by row
-        prompts: dict[int, Ids] = {}
+        ids: dict[int, Ids] = {}
         for i, request in enumerate(requests):
             try:
-                prompts[i] = self._prompt(request)
+                ids[i] = self._ids(request)
             except CompletionError as error:
                 yield [(i, error)]
+        made = share(list(ids.values())) if self._prefixes else map(Prompt, ids.values())
+        prompts = dict(zip(ids, made, strict=True))
         known = {id(requests[i]): prompt for i, prompt in prompts.items()}
 
         def ask(batch: Sequence[Request]) -> Iterator[Outcomes]:
@@ -98,44 +101,38 @@ class TransformersModel:
             for outcomes in isolate(ask, [requests[i] for i in positions]):
                 yield [(positions[i], outcome) for i, outcome in outcomes]
 
-    def generate(self, requests: Sequence[Request], prompts: Sequence[Ids]) -> list[Outcome]:
+    def generate(self, requests: Sequence[Request], prompts: Sequence[Prompt]) -> list[Outcome]:
         """Run one batch, whose requests differ at most in their seeds."""
         import torch
 
         started = time.perf_counter()
-        rows, mask = self._pad(prompts)
-        start = 1 if self._config.is_encoder_decoder else rows.shape[1]
+        shares, device = self._prefixes, self._network.device
         parameters = requests[0].parameters
-        stop = StopStrings(parameters.stop, start, self._decode) if parameters.stop else None
         try:
-            tokens = self._network.generate(
-                input_ids=rows,
-                attention_mask=mask,
-                generation_config=self._generation_config(parameters),
-                logits_processor=self._samplers(requests, prompts),
-                stopping_criteria=[stop] if stop else [],
+            batch = Batch(
+                *self._pad([prompt.ids for prompt in prompts]),
+                past=shares.before(prompts) if shares else None,
+                shrinks=shares is not None and device.type == "cpu",  # a GPU would wait for it
             )
-            answers: list[Ids] = tokens[:, start:].tolist()
+            sampler = self._sampler(requests, prompts)
+            given = generate(self._network, batch, parameters, sampler, self._decode)
         except torch.AcceleratorError as error:
             raise JobError(f"the GPU failed under {self.ref.name}: {error}") from error
         latency_ms = (time.perf_counter() - started) * 1000
-        ends = stop.lengths if stop else {}
         return [
-            self._answer(request, len(prompts[i]), answers[i], ends.get(i), latency_ms)
-            for i, request in enumerate(requests)
+            self._answer(request, len(prompt.ids), it, latency_ms)
+            for request, prompt, it in zip(requests, prompts, given, strict=True)
         ]
 
-    def _answer(
-        self, request: Request, read: int, tokens: Ids, stopped_at: int | None, latency_ms: float
-    ) -> Answer:
+    def _answer(self, request: Request, read: int, given: Generated, latency_ms: float) -> Answer:
         """Cut the tokens behind their end, and the text before its stop string."""
         ends = self._network.generation_config.eos_token_id or ()
-        tokens = tokens[:stopped_at]
+        tokens = given.ids[: given.stopped_at]
         ended_at = next((n for n, token in enumerate(tokens, 1) if token in ends), None)
         tokens = tokens[:ended_at]
         text = self._decode([tokens])[0]
         cuts = [text.index(stop) for stop in request.parameters.stop if stop in text]
-        stopped = cuts or stopped_at is not None or ended_at is not None
+        stopped = cuts or given.stopped_at is not None or ended_at is not None
         return Answer(
             text=text[: min(cuts, default=None)],
             finish_reason="stop" if stopped else "length",
@@ -143,7 +140,7 @@ class TransformersModel:
             latency_ms=latency_ms,
         )
 
-    def _prompt(self, request: Request) -> Ids:
+    def _ids(self, request: Request) -> Ids:
         ids = encode(self._tokenizer, request.messages)
         limit = request.parameters.max_output_tokens
         apart = self._config.is_encoder_decoder  # encoder and decoder have a window each
@@ -156,17 +153,22 @@ class TransformersModel:
         return ids
 
     def _batches(
-        self, requests: Sequence[Request], prompts: Mapping[int, Ids]
+        self, requests: Sequence[Request], prompts: Mapping[int, Prompt]
     ) -> Iterator[list[int]]:
-        """Yield positions of requests that can run together."""
+        """Yield positions of requests that can run together.
+
+        Groups have batches of their own: a row that shares nothing would leave them no column.
+        """
         default = GPU_BATCH_TOKENS if self._network.device.type == "cuda" else CPU_BATCH_TOKENS
         budget = int(dict(self.ref.options).get("batch_tokens", default))
-        alike: dict[Parameters, list[int]] = {}
-        for i in prompts:
-            alike.setdefault(requests[i].parameters.model_copy(update={"seed": 0}), []).append(i)
-        for parameters, positions in alike.items():
-            lengths = [len(prompts[i]) for i in positions]
-            for batch in pack(lengths, parameters.max_output_tokens, budget):
+        alike: dict[tuple[Parameters, bool], list[int]] = {}
+        for i, prompt in prompts.items():
+            parameters = requests[i].parameters.model_copy(update={"seed": 0})
+            alike.setdefault((parameters, prompt.shared > prompt.head), []).append(i)
+        for (parameters, _), positions in alike.items():
+            lengths = [len(prompts[i].ids) for i in positions]
+            groups = [prompts[i].group for i in positions]
+            for batch in pack(lengths, parameters.max_output_tokens, budget, groups):
                 yield [positions[i] for i in batch]
 
     def _pad(self, prompts: Sequence[Ids]) -> tuple[Any, Any]:
@@ -181,22 +183,15 @@ class TransformersModel:
         mask = pad_sequence([torch.ones_like(ids) for ids in tensors], True, 0, side)
         return rows.to(self._network.device), mask.to(self._network.device)
 
-    def _samplers(self, requests: Sequence[Request], prompts: Sequence[Ids]) -> list[GumbelSampler]:
+    def _sampler(
+        self, requests: Sequence[Request], prompts: Sequence[Prompt]
+    ) -> GumbelSampler | None:
         parameters = requests[0].parameters
         if parameters.temperature == 0:
-            return []
-        seeds = [row_seed(r.parameters.seed, p) for r, p in zip(requests, prompts, strict=True)]
+            return None
+        seeds = [row_seed(r.parameters.seed, p.ids) for r, p in zip(requests, prompts, strict=True)]
         device = self._network.device
-        return [GumbelSampler(parameters.temperature, parameters.top_p, seeds, device)]
-
-    def _generation_config(self, parameters: Parameters) -> Any:
-        from transformers import GenerationConfig
-
-        return GenerationConfig(  # type: ignore[no-untyped-call]
-            do_sample=False,  # the sampler makes arg max a draw
-            max_new_tokens=parameters.max_output_tokens,
-            min_new_tokens=parameters.min_output_tokens,
-        )
+        return GumbelSampler(parameters.temperature, parameters.top_p, seeds, device)
 
     def _decode(self, rows: Any) -> list[str]:
         texts: list[str] = self._tokenizer.batch_decode(
@@ -222,6 +217,11 @@ class TransformersModel:
         seconds = time.perf_counter() - started
         log.info("loaded %s in %.1f s (pid %d)", self.ref.name, seconds, os.getpid())
         return network
+
+    @cached_property
+    def _prefixes(self) -> PrefixCache | None:
+        with loading("weights", self.ref.spec):
+            return PrefixCache(self._network, self._pad) if keeps_all(self._network) else None
 
     def _folder(self, weights: bool = False) -> Path:
         folder = Path(self.ref.location)

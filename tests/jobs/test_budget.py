@@ -6,6 +6,8 @@ from pyarrow import table
 from rounds import long
 
 from chains.errors import JobError, SettingsError
+from chains.outline import outline
+from chains.templates import load_template
 from jobs.batch import run_batch
 from jobs.pinning import pin_work
 from jobs.plan import run_plan
@@ -47,6 +49,9 @@ def read(path):
 def test_a_plan_tells_the_cost_and_a_run_stays_below_it(spark, priced, endpoint):
     planned = run_plan(spark, priced())
     assert planned.tokens["output"] == 6 * 50
+    head = outline(load_template("summarize")).fixed  # its one variable comes last
+    share = head * 5 / (head * 6 + sum(map(len, TEXTS.values())))
+    assert planned.tokens["shared"] == round(planned.tokens["input"] * share)
     most = planned.cost["most"]
     assert most == pytest.approx((planned.tokens["input"] * 2 + 300 * 10) / 1e6)
     assert planned.cost["currency"] == "EUR"

@@ -1,8 +1,12 @@
 """Long inputs, and which process loads what."""
 
+from dataclasses import replace
+from itertools import groupby
+
 import pytest
 
 from chains import load_chain, load_model, resolve_model
+from chains.templates import parse_template
 from udfs import flow
 from udfs.completion import pin
 from udfs.delta import Table
@@ -99,3 +103,29 @@ def test_misses_are_spread_over_tasks_whatever_their_lengths(spark, ledger, leng
         sizes = [len(it) for it in planned._misses().rdd.glom().collect()]
     assert sum(sizes) == 40
     assert sum(size > 0 for size in sizes) >= 2
+
+
+QUESTIONS = replace(
+    SUMMARIZE,
+    template=parse_template(
+        "---\nname: ask\nversion: '1'\ndescription: A question about a text.\n"
+        "variables: {question: string, document: string}\n---\n{{ document }}\n{{ question }}",
+        where="ask.md",
+    ),
+)
+
+
+def test_misses_that_begin_alike_are_neighbours_in_a_task(spark, ledger):
+    asked = Work(pin(QUESTIONS, resolve_model("python:local_models:Echo")), ("id",), {})
+    texts = [words(30, start=n) for n in range(12)]
+    rows = [(f"{q}-{n}", f"who {q}?" * q, texts[n]) for q in range(1, 9) for n in range(12)]
+    source = spark.createDataFrame(rows, "id string, question string, document string")
+    with flow.plan(source, asked, ledger) as planned:
+        counts = planned.counts
+        tasks = planned._misses().select("_variable_document").rdd.glom().collect()
+    in_order = [row[0] for task in tasks for row in task]
+    assert len(in_order) == len(rows)
+    assert len([text for text, _ in groupby(in_order)]) <= len(texts) + len(tasks)
+    assert max(map(len, tasks)) < 4 * len(rows) / len(tasks)
+    repeated = sum(map(len, texts)) * 7
+    assert counts.repeated_bytes == pytest.approx(repeated, rel=0.05)

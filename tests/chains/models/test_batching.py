@@ -1,4 +1,4 @@
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,3 +38,12 @@ def test_no_batch_has_room_for_the_row_that_follows_it(lengths, output_tokens, b
     batches = pack(lengths, output_tokens, budget)
     for batch, following in pairwise(batches):
         assert cost([*batch, following[0]], lengths, output_tokens) > budget
+
+
+@given(st.lists(st.tuples(st.integers(0, 500), st.integers(0, 5))), output_tokens, budgets)
+def test_rows_of_a_group_are_neighbours_within_the_budget(rows, output_tokens, budget):
+    lengths, groups = [length for length, _ in rows], [group for _, group in rows]
+    batches = pack(lengths, output_tokens, budget, groups)
+    packed = [groups[i] for batch in batches for i in batch]
+    assert len([group for group, _ in groupby(packed)]) == len(set(groups))
+    assert all(len(it) == 1 or cost(it, lengths, output_tokens) <= budget for it in batches)

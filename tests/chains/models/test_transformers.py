@@ -4,12 +4,15 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from contextlib import contextmanager
+from itertools import pairwise
 
 import pytest
 from random_model import END, START, build_seq2seq
 
 from chains.errors import ContextLengthExceeded, JobError, ModelCrashed
 from chains.models.base import Answer, Model, Parameters, Request, Usage
+from chains.models.prefixes import common
 from chains.models.transformers import TransformersModel, resolve_transformers
 
 # No two prompts are alike, and they are of very different lengths.
@@ -23,6 +26,27 @@ def request(text, **parameters):
 
 def requests(**parameters):
     return [request(text, **parameters) for text in TEXTS]
+
+
+def about_documents(**parameters):
+    """Return questions about documents behind one instruction, shuffled; the first has none."""
+    head = "Answer the question about the document, in one sentence, from the document alone. " * 2
+    documents = [f"Document {n}: " + f"the mill of {n} ground corn. " * (6 + n) for n in range(4)]
+    texts = [f"{head}{it}Who {n} times?" for n in range(6) for it in documents]
+    return [request(text, **parameters) for text in [f"{head}Mill?", *texts]]
+
+
+@contextmanager
+def computed_tokens(model):
+    """Give lists of the tokens of each pass, padding included: of prompts, and of answers."""
+    prompts, answers = [], []
+
+    def note(module, arguments, given):
+        rows, columns = given["input_ids"].shape
+        (prompts if columns > 1 else answers).append(rows * columns)
+
+    with model._network.register_forward_pre_hook(note, with_kwargs=True):
+        yield prompts, answers
 
 
 def said(outcome):
@@ -48,7 +72,7 @@ class Recording(TransformersModel):
     """Notes each batch that runs: its prompts' lengths."""
 
     def generate(self, requests, prompts):
-        self.batches = [*getattr(self, "batches", []), [len(prompt) for prompt in prompts]]
+        self.batches = [*getattr(self, "batches", []), [len(prompt.ids) for prompt in prompts]]
         return super().generate(requests, prompts)
 
 
@@ -212,15 +236,60 @@ def test_a_gpu_that_fails_stops_the_job_and_blames_no_row(tiny_model):
 
     class Network:
         device = torch.device("cpu")
+        config = load(tiny_model)._config
         generation_config = load(tiny_model)._network.generation_config
 
         def generate(self, **inputs):
             raise torch.AcceleratorError("CUDA error: uncorrectable ECC error")
 
     model = load(tiny_model)
-    model._network = Network()
+    model._network, model._prefixes = Network(), None
     with pytest.raises(JobError, match=r"the GPU failed under .*ECC"):
         model.complete(requests())
+
+
+def test_what_prompts_share_passes_through_the_model_once(model):
+    asked = about_documents()
+    with computed_tokens(model) as (computed, _):
+        outcomes = model.complete(asked)
+    ids = sorted(model._ids(it) for it in asked)
+    distinct = len(ids[0]) + sum(len(b) - common(a, b) for a, b in pairwise(ids))
+    assert sum(o.usage.input_tokens for o in outcomes) > 4 * distinct
+    assert sum(computed) < 1.2 * distinct
+    with computed_tokens(model) as (computed, _):
+        model.complete(asked[:1])
+    assert sum(computed) < len(model._ids(asked[0])) / 2  # the head is kept between calls
+
+
+def test_rows_that_have_ended_leave_their_batch(tiny_model):
+    model = load(tiny_model, Recording)
+    asked = requests(max_output_tokens=100, stop=("e",))
+    with computed_tokens(model) as (_, computed):
+        lengths = [o.usage.output_tokens for o in model.complete(asked)]
+    assert len(model.batches) == 1
+    assert sum(computed) < 2 * sum(lengths) < len(lengths) * max(lengths) / 2
+
+
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 1.0, "seed": 5}, {"stop": ("es", "u")}])
+def test_answers_are_the_same_whether_prefixes_are_shared_or_not(model, sampling):
+    asked = about_documents(max_output_tokens=48, **sampling)
+    alone = TransformersModel(model.ref)
+    alone._network, alone._prefixes = model._network, None
+    expected = list(map(said, alone.complete(asked)))
+    assert list(map(said, model.complete(asked))) == expected
+    assert len({text for text, _, _ in expected}) > 5
+
+
+def test_a_model_with_sliding_windows_computes_all_of_every_prompt(tiny_model, tmp_path):
+    folder = shutil.copytree(tiny_model, tmp_path / "sliding")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1}
+    config["layer_types"] = ["full_attention", "sliding_attention"]
+    (folder / "config.json").write_text(json.dumps(config))
+    model = load(folder)
+    asked = about_documents()
+    greedy = [bare_greedy(model, it.messages[0]["content"], 16) for it in asked]
+    assert [(o.text, o.usage.output_tokens) for o in model.complete(asked)] == greedy
 
 
 def test_seq2seq_answers_are_those_of_a_bare_greedy_generate(seq2seq):
