@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from chains import Chain, ModelRef, Parameters, Template, load_chain, resolve_model
 from chains.errors import SettingsError
+from chains.models.sidecar_settings import behind_sidecar
 from chains.registered import find_template
 from chains.secrets import resolve_secret
 from jobs.settings import ChainSettings, JobSettings, Settings
@@ -47,6 +48,8 @@ def _pin(
 ) -> Work:
     chain, model = pin_chain(settings, template)
     _check_secret(model)
+    if settings.chain.engine == "sidecar":
+        model = behind_sidecar(model, settings.sidecar)
     mapped = variable_columns(columns, chain)
     return Work(pin(chain, model), key, mapped, keep, settings.ledger.reuse)
 

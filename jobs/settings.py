@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 from chains.base import OnLongInput
 from chains.errors import SettingsError
 from chains.models.endpoint_settings import EndpointSettings
+from chains.models.sidecar_settings import SidecarSettings
 
 ENVIRONMENT_PREFIX = "GRISTMILL_"
 CACHE_VARIABLE = "GRISTMILL_CACHE"
@@ -80,6 +81,7 @@ class ChainSettings(Section):
     parameters: dict[str, Any] = {}
     on_long_input: OnLongInput | None = None
     max_input_chars: int | None = Field(None, ge=1)
+    engine: Literal["process", "sidecar"] = "process"
 
 
 class LedgerSettings(Section):
@@ -111,6 +113,7 @@ class JobSettings(Section):
     ledger: LedgerSettings
     budget: BudgetSettings = BudgetSettings()
     endpoints: dict[str, EndpointSettings] = {}
+    sidecar: SidecarSettings = SidecarSettings()
     spark: SparkSettings = SparkSettings()
     mlflow: MlflowSettings = MlflowSettings()
     on_error: Literal["record", "fail"] = "record"
