@@ -59,7 +59,7 @@ dist: setup  ## build the wheel, and the same as a zip for --py-files
 	cd dist && for wheel in *.whl; do cp "$$wheel" "$${wheel%-py3-none-any.whl}.zip"; done
 
 lock:        ## choose the newest versions that pyproject.toml allows, with hashes
-	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --extra all --group dev --universal --generate-hashes --upgrade \
 	  --no-annotate --no-header --no-emit-index-url --no-emit-find-links --quiet --output-file requirements.lock
 	awk '/^[a-z]/ {torch = /^(torch|triton|nvidia-|cuda-)/} {print > (torch ? "requirements-torch.lock" : "requirements.rest")}' requirements.lock
 	mv requirements.rest requirements.lock

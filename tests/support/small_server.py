@@ -1,6 +1,7 @@
-"""A model server that is up at once: `small_server.py PORT TOKEN SECONDS_FOR_AN_ANSWER`.
+"""A model server that is up at once: `small_server.py PORT TOKEN HOLD`.
 
-It answers with the first word of the prompt; GET /stats tells how many questions are in flight.
+It answers with the first word of the prompt, as soon as there is no file HOLD. GET /stats tells how
+many questions are in flight.
 """
 
 import json
@@ -8,8 +9,9 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
-PORT, TOKEN, SECONDS = int(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+PORT, TOKEN, HOLD = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 in_flight = threading.Semaphore(0)
 
 
@@ -28,7 +30,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(401, {})
             return
         in_flight.release()
-        time.sleep(SECONDS)
+        while HOLD.exists():
+            time.sleep(0.02)
         in_flight.acquire()
         text = body["messages"][0]["content"].split()[0]
         message = {"role": "assistant", "content": text}

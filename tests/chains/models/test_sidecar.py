@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ending import assert_ended, wait_until
 
 from chains.errors import ModelLoadError
 from chains.models.base import Answer, Request
@@ -23,7 +24,6 @@ from chains.models.transformers import resolve_transformers
 pytestmark = pytest.mark.process
 
 SMALL = Path(__file__).parents[2] / "support" / "small_server.py"
-SERVER = ("{python}", str(SMALL), "{port}", "{token}")
 REQUESTS = [Request(({"role": "user", "content": f"r{n} says {n}"},)) for n in range(4)]
 
 
@@ -36,7 +36,13 @@ def owner():
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch, owner):
+def hold(tmp_path):
+    """Return the file that keeps servers from answering while it is there."""
+    return tmp_path / "hold"
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, owner, hold):
     """Return a function that opens a model for a task of the executor, and the servers' folder."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     weights = tmp_path / "weights"
@@ -46,14 +52,16 @@ def place(tmp_path, monkeypatch, owner):
     ref = resolve_transformers(f"path:{weights}", str(weights))
 
     def open_model(gpus=(), **settings):
-        served = behind_sidecar(ref, SidecarSettings(**{"kind": "command", **settings}))
+        command = ("{python}", str(SMALL), "{port}", "{token}", str(hold))
+        settings = {"kind": "command", "command": command, **settings}
+        served = behind_sidecar(ref, SidecarSettings(**settings))
         where = (("owner", owner.pid), ("gpus", gpus))
         return load.__wrapped__(replace(served, options=(*served.options, *where)))
 
     yield open_model, tmp_path / f"gristmill-{os.getuid()}" / "sidecars" / str(owner.pid)
     owner.kill()
     left = {state["pid"] for state in states_in(tmp_path)} & set(psutil.pids())
-    assert ended(*map(psutil.Process, left))
+    assert_ended(*map(psutil.Process, left))
 
 
 def states_in(folder):
@@ -61,61 +69,63 @@ def states_in(folder):
 
 
 def server_and_keeper(folder):
-    (state,) = states_in(folder)
+    (state,) = wait_until(lambda: [it for it in states_in(folder) if it["ready"]])
     server = psutil.Process(state["pid"])
     return server, server.parent()
 
 
-def ended(*processes):
-    _, alive = psutil.wait_procs(processes, timeout=30)
-    return not alive
-
-
-def wait_until(holds):
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def in_flight(folder):
-    (state,) = states_in(folder)
+    state = next((it for it in states_in(folder) if it["ready"]), None)
+    if state is None:
+        return 0
     with urllib.request.urlopen(f"http://127.0.0.1:{state['port']}/stats") as page:
         return json.load(page)
+
+
+def used_until(folder):
+    return max((path.stat().st_mtime for path in folder.rglob("use")), default=0)
 
 
 def all_answered(outcomes):
     return [it.text for it in outcomes if isinstance(it, Answer)] == ["r0", "r1", "r2", "r3"]
 
 
-def test_tasks_share_a_server_that_is_restarted_and_ends_with_their_executor(place, owner):
+def test_tasks_share_a_server_that_is_restarted_and_ends_with_their_executor(place, owner, hold):
     open_model, folder = place
-    tasks = [open_model(command=(*SERVER, "0.5")) for _ in range(2)]
+    tasks = [open_model() for _ in range(2)]
     with ThreadPoolExecutor() as pool:
         assert all(all_answered(it) for it in pool.map(lambda it: it.complete(REQUESTS), tasks))
         first, keeper = server_and_keeper(folder)
+        hold.touch()
         asked = pool.submit(tasks[0].complete, REQUESTS)
         wait_until(lambda: in_flight(folder) == len(REQUESTS))
         first.kill()
+        hold.unlink()
         assert all_answered(asked.result())
     second, same_keeper = server_and_keeper(folder)
     assert (second.pid != first.pid, same_keeper) == (True, keeper)
     (log,) = folder.rglob("server.log")
     assert len(re.findall(r"server \d+ started", log.read_text())) == 2
     owner.kill()
-    assert ended(second, keeper)
+    assert_ended(second, keeper)
 
 
-def test_an_idle_server_ends_another_is_started_and_dies_with_its_keeper(place):
+def test_an_idle_server_ends_another_is_started_and_dies_with_its_keeper(place, hold):
     open_model, folder = place
-    model = open_model(command=(*SERVER, "0.5"), idle_seconds=0.2)
-    assert all_answered(model.complete(REQUESTS))
+    model = open_model(idle_seconds=0.1)
+    with ThreadPoolExecutor() as pool:
+        hold.touch()
+        began = time.time()
+        asked = pool.submit(model.complete, REQUESTS)
+        wait_until(lambda: used_until(folder) > began + 0.5 and in_flight(folder))
+        hold.unlink()
+        assert all_answered(asked.result())
     first, keeper = server_and_keeper(folder)
-    assert ended(first, keeper)
+    assert_ended(first, keeper)
     assert all_answered(model.complete(REQUESTS))
     second, keeper = server_and_keeper(folder)
     keeper.kill()
-    assert ended(second)
+    assert_ended(second)
 
 
 def test_each_gpu_has_a_server_that_sees_only_this_gpu(place, monkeypatch, tmp_path):
@@ -124,7 +134,7 @@ def test_each_gpu_has_a_server_that_sees_only_this_gpu(place, monkeypatch, tmp_p
     smi.chmod(0o700)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     open_model, folder = place
-    models = [open_model(gpus=(gpu,), command=(*SERVER, "0")) for gpu in ("0", "3", "0")]
+    models = [open_model(gpus=(gpu,)) for gpu in ("0", "3", "0")]
     with ThreadPoolExecutor() as pool:
         assert all(all_answered(it) for it in pool.map(lambda it: it.complete(REQUESTS), models))
     states = states_in(folder)
