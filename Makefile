@@ -77,7 +77,7 @@ dist-env: dist ## build an environment for --archives too, without Spark; EXTRAS
 	tar -czf "$$(ls dist/*.zip | sed 's/.zip$$/-env.tar.gz/')" -C .gristmill/environment .
 
 lock:        ## choose the newest versions that pyproject.toml allows, with hashes
-	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --extra all --group dev --universal --generate-hashes --upgrade \
 	  --no-annotate --no-header --no-emit-index-url --no-emit-find-links --quiet --output-file requirements.lock
 	awk '/^[a-z]/ {torch = /^(torch|triton|nvidia-|cuda-)/} {print > (torch ? "requirements-torch.lock" : "requirements.rest")}' requirements.lock
 	mv requirements.rest requirements.lock

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from chains import Chain, ModelRef, Parameters, Template, load_chain, resolve_model
 from chains.errors import SettingsError
 from chains.models.endpoint_settings import asks_in_batches
+from chains.models.sidecar_settings import behind_sidecar
 from chains.registered import find_template
 from chains.secrets import resolve_secret
 from jobs.settings import ChainSettings, JobSettings, Settings
@@ -62,6 +63,8 @@ def _pin(
     chain, model = pin_chain(settings, template)
     _check_secret(model)
     budget_of(settings, model)
+    if settings.chain.engine == "sidecar":
+        model = behind_sidecar(model, settings.sidecar)
     mapped = variable_columns(columns, chain)
     return Work(pin(chain, model), key, mapped, keep, settings.ledger.reuse)
 

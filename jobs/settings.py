@@ -17,6 +17,7 @@ from pydantic import (
 from chains.base import OnLongInput
 from chains.errors import SettingsError
 from chains.models.endpoint_settings import EndpointSettings
+from chains.models.sidecar_settings import SidecarSettings
 
 ENVIRONMENT_PREFIX = "GRISTMILL_"
 CACHE_VARIABLE = "GRISTMILL_CACHE"
@@ -78,6 +79,7 @@ class ChainSettings(Section):
     parameters: dict[str, Any] = {}
     on_long_input: OnLongInput | None = None
     max_input_chars: int | None = Field(None, ge=1)
+    engine: Literal["process", "sidecar"] = "process"
 
 
 class LedgerSettings(Section):
@@ -110,6 +112,7 @@ class JobSettings(Section):
     budget: BudgetSettings = BudgetSettings()
     prices: Path | None = None
     endpoints: dict[str, EndpointSettings] = {}
+    sidecar: SidecarSettings = SidecarSettings()
     spark: SparkSettings = SparkSettings()
     mlflow: MlflowSettings = MlflowSettings()
     on_error: Literal["record", "fail"] = "record"

@@ -11,6 +11,7 @@ from chains.base import Chain, ChainSpec
 from chains.completion import Completion, Parts, Question, as_row, result_text
 from chains.models.base import Model, ModelRef
 from chains.models.registry import load
+from udfs.sidecar import placed
 
 WINDOW_ROWS = 1024
 WINDOW_BYTES = 64 << 20
@@ -25,7 +26,7 @@ class Pinned:
 
     def load(self) -> tuple[Chain, Model]:
         """Return both; the model is made once in each Python worker."""
-        return Chain.from_spec(self.chain), load(self.model)
+        return Chain.from_spec(self.chain), load(placed(self.model))
 
 
 @dataclass(frozen=True)

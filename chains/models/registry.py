@@ -12,6 +12,7 @@ _LOADERS = {
     "extractive": "chains.models.extractive:ExtractiveModel",
     "transformers": "chains.models.transformers:TransformersModel",
     "endpoint": "chains.models.endpoint:EndpointModel",
+    "sidecar": "chains.models.sidecar:SidecarModel",
 }
 FORMS = (
     "extractive, hf:ID, path:FOLDER, models:/NAME@ALIAS, endpoint:NAME/MODEL, python:MODULE:CLASS"

@@ -34,6 +34,7 @@ from chains.models.weights import (
     load_tokenizer,
     load_weights,
     loading,
+    local_folder,
     snapshot,
 )
 
@@ -224,11 +225,7 @@ class TransformersModel:
             return PrefixCache(self._network, self._pad) if keeps_all(self._network) else None
 
     def _folder(self, weights: bool = False) -> Path:
-        folder = Path(self.ref.location)
-        if not folder.is_absolute():
-            folder = snapshot(self.ref.location, self.ref.digest, weights)
-        check_files(folder, weights)
-        return folder
+        return local_folder(self.ref.location, self.ref.digest, weights)
 
 
 def resolve_transformers(spec: str, location: str, batch_tokens: int | None = None) -> ModelRef:

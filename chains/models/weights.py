@@ -40,6 +40,18 @@ def snapshot(repository: str, revision: str | None, weights: bool) -> Path:
     ) from reason
 
 
+def local_folder(location: str, revision: str, weights: bool) -> Path:
+    """Return the folder of a model that is named by its folder, or by its name on the hub.
+
+    Raises ModelLoadError where its files cannot be had.
+    """
+    folder = Path(location)
+    if not folder.is_absolute():
+        folder = snapshot(location, revision, weights)
+    check_files(folder, weights)
+    return folder
+
+
 def check_files(folder: Path, weights: bool = True) -> None:
     """Raise ModelLoadError, with what is there, where a model folder lacks files."""
     if not folder.is_dir():
