@@ -10,6 +10,7 @@ from chains.errors import ConnectionBroken, EndpointDown
 from chains.models.base import Answer, Message, ModelRef, Outcome, Outcomes, Request, in_order
 from chains.models.endpoint import EndpointModel
 from chains.models.endpoint_settings import resolve_endpoint
+from chains.models.quota import Lease
 from chains.models.sidecar_folder import Plan
 from chains.models.sidecar_probe import HOST
 from chains.models.sidecar_server import SharedServer
@@ -97,10 +98,10 @@ class _SidecarEndpoint(EndpointModel):
         }
         super().__init__(resolve_endpoint(ref.spec, "sidecar", server.model, reached))
 
-    async def _send(self, client: "ChatClient", body: Mapping[str, Any]) -> Answer:
+    async def _send(self, client: "ChatClient", body: Mapping[str, Any], lease: Lease) -> Answer:
         await self._is_back()
         try:
-            return await super()._send(client, body)
+            return await super()._send(client, body, lease)
         except ConnectionBroken:
             self._broken = True
             raise
