@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         return UsageError.exit_code
     except GristmillError as error:
         ERRORS.print(f"[bold red]{type(error).__name__}[/]:", end=" ")
-        ERRORS.print(str(error), markup=False, highlight=False)
+        ERRORS.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
     except PySparkException as error:
         ERRORS.print("[bold red]Spark:[/]", end=" ")

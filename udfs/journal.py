@@ -40,16 +40,21 @@ class Journal:
         """Return the folder of a journal, for the tasks that write it."""
         return f"{self.folder}/{name}"
 
+    def alive(self, name: str) -> Lease:
+        """Return what tells that this run writes a journal, and takes it into the ledger itself.
+
+        While its block runs, no other run takes what is in the journal.
+        """
+        return Lease(self._place(name) / LEASE)
+
     @contextmanager
     def written(self, name: str) -> Iterator[None]:
         """Let tasks write a journal in the block; at its end the journal is whole.
 
         Raises JobError where another run has taken this one for dead.
         """
-        place = self._place(name)
-        with Lease(place / LEASE):
-            yield
-        if (place / _TAKEN).exists():
+        yield
+        if (self._place(name) / _TAKEN).exists():
             raise JobError(
                 f"journal {name}: this run stood still for so long that another one took it for "
                 "dead. Run it again: what was answered is in the ledger"
@@ -81,30 +86,26 @@ class Journal:
         self._place(name).delete()
 
     def left(self) -> list[str]:
-        """Return the names of journals that are whole, or whose run is dead, to be taken.
+        """Return the names of journals that nobody else takes: whole ones, and those of dead runs.
 
         Those that were taken long ago are dropped; a living run may still read newer ones.
         """
-        names = Place(self.spark, self.folder).names()
+        names = set(Place(self.spark, self.folder).names())
         taken = {it for it in names if (self._place(it) / _TAKEN).exists()}
         for name in taken:
             if self._is_old(name, _TAKEN):
                 self.drop(name)
-        whole = {it for it in names if (self._place(it) / _WHOLE).exists()} - taken
-        return sorted(whole | self._dead(set(names) - whole - taken))
+        leased = {it for it in names - taken if (self._place(it) / LEASE).exists()}
+        # A micro-batch's journal has no lease: its stream finds it again by its name.
+        free = names - taken - leased
+        whole = {it for it in free if (self._place(it) / _WHOLE).exists() or self._is_old(it)}
+        return sorted(whole | dead({it: self._place(it) / LEASE for it in leased}))
 
     def told_taken(self, name: str) -> None:
         """Mark a journal whose answers are in the ledger."""
         mark = self._place(name) / _TAKEN
         if not mark.exists():
             mark.write(b"")
-
-    def _dead(self, unfinished: set[str]) -> set[str]:
-        # A micro-batch's journal has no lease: its stream finds it again by its name.
-        leased = {it for it in unfinished if (self._place(it) / LEASE).exists()}
-        without = {it for it in unfinished - leased if self._is_old(it)}
-        silent = dead({it: self._place(it) / LEASE for it in leased})
-        return without | silent
 
     def _is_old(self, name: str, file: str = "") -> bool:
         place = self._place(name)

