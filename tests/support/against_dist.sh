@@ -10,6 +10,7 @@ mkdir "$away/environment"
 tar -xzf "$root"/dist/gristmill-*-env.tar.gz -C "$away/environment"
 cp -r "$root/tests" "$root/benchmarks" "$root/conf" "$root/pyproject.toml" "$away"
 cd "$away"
+unset PYTHONPATH
 python=environment/bin/python
 "$root/.venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
   >"$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/behind.pth"
