@@ -1,5 +1,6 @@
 """Any causal or seq2seq model of transformers, in this process: on its GPU, else on its CPU."""
 
+import json
 import logging
 import os
 import time
@@ -24,6 +25,7 @@ from chains.models.base import (
 from chains.models.batching import pack
 from chains.models.decoding import GumbelSampler, StopStrings, row_seed
 from chains.models.digest import folder_digest
+from chains.models.grammar import Grammars
 from chains.models.prompts import encode
 from chains.models.weights import (
     check_files,
@@ -47,7 +49,8 @@ class TransformersModel:
 
     Weights are read from safetensors only, as bfloat16 on a GPU and float32 on a CPU; code that
     comes with a model is not run. `Parameters` alone decide how it answers: the sampling defaults
-    in the model's own generation_config.json have no effect. The response schema has none either.
+    in the model's own generation_config.json have no effect. Answers are held to their response
+    schema while they are written, where xgrammar is installed (see chains/models/grammar.py).
 
     `ref.options`: `batch_tokens` (int), the most tokens in a batch, padding and answers included.
     """
@@ -99,7 +102,7 @@ class TransformersModel:
                 yield [(positions[i], outcome) for i, outcome in outcomes]
 
     def generate(self, requests: Sequence[Request], prompts: Sequence[Ids]) -> list[Outcome]:
-        """Run one batch, whose requests differ at most in their seeds."""
+        """Run one batch, whose requests have the same schema and differ at most in their seeds."""
         import torch
 
         started = time.perf_counter()
@@ -112,7 +115,7 @@ class TransformersModel:
                 input_ids=rows,
                 attention_mask=mask,
                 generation_config=self._generation_config(parameters),
-                logits_processor=self._samplers(requests, prompts),
+                logits_processor=self._processors(requests, prompts),
                 stopping_criteria=[stop] if stop else [],
             )
             answers: list[Ids] = tokens[:, start:].tolist()
@@ -161,10 +164,12 @@ class TransformersModel:
         """Yield positions of requests that can run together."""
         default = GPU_BATCH_TOKENS if self._network.device.type == "cuda" else CPU_BATCH_TOKENS
         budget = int(dict(self.ref.options).get("batch_tokens", default))
-        alike: dict[Parameters, list[int]] = {}
+        alike: dict[tuple[Parameters, str], list[int]] = {}
         for i in prompts:
-            alike.setdefault(requests[i].parameters.model_copy(update={"seed": 0}), []).append(i)
-        for parameters, positions in alike.items():
+            parameters = requests[i].parameters.model_copy(update={"seed": 0})
+            schema = json.dumps(requests[i].response_schema)
+            alike.setdefault((parameters, schema), []).append(i)
+        for (parameters, _), positions in alike.items():
             lengths = [len(prompts[i]) for i in positions]
             for batch in pack(lengths, parameters.max_output_tokens, budget):
                 yield [positions[i] for i in batch]
@@ -181,13 +186,16 @@ class TransformersModel:
         mask = pad_sequence([torch.ones_like(ids) for ids in tensors], True, 0, side)
         return rows.to(self._network.device), mask.to(self._network.device)
 
-    def _samplers(self, requests: Sequence[Request], prompts: Sequence[Ids]) -> list[GumbelSampler]:
-        parameters = requests[0].parameters
+    def _processors(self, requests: Sequence[Request], prompts: Sequence[Ids]) -> list[Any]:
+        """Return what is done to the scores, in order: what no schema allows is never sampled."""
+        parameters, schema = requests[0].parameters, requests[0].response_schema
+        mask = None if schema is None else self._grammars.mask(schema, len(requests))
+        held = [] if mask is None else [mask]
         if parameters.temperature == 0:
-            return []
+            return held
         seeds = [row_seed(r.parameters.seed, p) for r, p in zip(requests, prompts, strict=True)]
         device = self._network.device
-        return [GumbelSampler(parameters.temperature, parameters.top_p, seeds, device)]
+        return [*held, GumbelSampler(parameters.temperature, parameters.top_p, seeds, device)]
 
     def _generation_config(self, parameters: Parameters) -> Any:
         from transformers import GenerationConfig
@@ -203,6 +211,12 @@ class TransformersModel:
             rows, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return texts
+
+    @cached_property
+    def _grammars(self) -> Grammars:
+        vocabulary = self._config.get_text_config().vocab_size
+        ends = self._network.generation_config.eos_token_id or ()
+        return Grammars(self.ref.name, self._tokenizer, vocabulary, ends)
 
     @cached_property
     def _config(self) -> Any:
