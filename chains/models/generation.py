@@ -2,11 +2,23 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from chains.models.base import Parameters
-from chains.models.decoding import GumbelSampler, HalfEnded, StopStrings
+from chains.models.decoding import HalfEnded, StopStrings
 from chains.models.prefixes import Ids
+
+
+class RowProcessor(Protocol):
+    """A logits processor of transformers that can go on with some of its rows."""
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        """Return the scores (rows, vocabulary) of the next tokens."""
+        ...
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows alone."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -35,7 +47,7 @@ def generate(
     network: Any,
     batch: Batch,
     parameters: Parameters,
-    sampler: GumbelSampler | None,
+    processors: Sequence[RowProcessor],
     decode: Callable[[Any], Sequence[str]],
 ) -> list[Generated]:
     """Return what the model generates for each row; tokens behind its end are padding."""
@@ -54,7 +66,7 @@ def generate(
             attention_mask=mask,
             past_key_values=past,
             generation_config=_config(parameters, said, batch.shrinks),
-            logits_processor=[sampler] if sampler else [],
+            logits_processor=list(processors),
             stopping_criteria=[it for it in (stop, half) if it],
         )
         rows = given.sequences if batch.shrinks else given
@@ -69,8 +81,8 @@ def generate(
             past.batch_select_indices(left)
             mask = pad(mask, (0, rows.shape[1] - mask.shape[1]), value=1)[left]
             rows = rows[left]
-            if sampler:
-                sampler.keep(left)
+            for processor in processors:
+                processor.keep(left)
     return [found[i] for i in range(len(found))]
 
 

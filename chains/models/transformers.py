@@ -1,5 +1,6 @@
 """Any causal or seq2seq model of transformers, in this process: on its GPU, else on its CPU."""
 
+import json
 import logging
 import os
 import time
@@ -24,7 +25,8 @@ from chains.models.base import (
 from chains.models.batching import pack
 from chains.models.decoding import GumbelSampler, row_seed
 from chains.models.digest import folder_digest
-from chains.models.generation import Batch, Generated, generate
+from chains.models.generation import Batch, Generated, RowProcessor, generate
+from chains.models.grammar import Grammars
 from chains.models.prefix_cache import PrefixCache, keeps_all
 from chains.models.prefixes import Ids, Prompt, share
 from chains.models.prompts import encode
@@ -49,7 +51,8 @@ class TransformersModel:
 
     Weights are read from safetensors only, as bfloat16 on a GPU and float32 on a CPU; code that
     comes with a model is not run. `Parameters` alone decide how it answers: the sampling defaults
-    in the model's own generation_config.json have no effect. The response schema has none either.
+    in the model's own generation_config.json have no effect. Answers are held to their response
+    schema while they are written, where xgrammar is installed (see chains/models/grammar.py).
 
     `ref.options`: `batch_tokens` (int), the most tokens in a batch, padding and answers included.
     """
@@ -103,7 +106,7 @@ class TransformersModel:
                 yield [(positions[i], outcome) for i, outcome in outcomes]
 
     def generate(self, requests: Sequence[Request], prompts: Sequence[Prompt]) -> list[Outcome]:
-        """Run one batch, whose requests differ at most in their seeds."""
+        """Run one batch, whose requests have the same schema and differ at most in their seeds."""
         import torch
 
         started = time.perf_counter()
@@ -115,8 +118,8 @@ class TransformersModel:
                 past=shares.before(prompts) if shares else None,
                 shrinks=shares is not None and device.type == "cpu",  # a GPU would wait for it
             )
-            sampler = self._sampler(requests, prompts)
-            given = generate(self._network, batch, parameters, sampler, self._decode)
+            processors = self._processors(requests, prompts)
+            given = generate(self._network, batch, parameters, processors, self._decode)
         except torch.AcceleratorError as error:
             raise JobError(f"the GPU failed under {self.ref.name}: {error}") from error
         latency_ms = (time.perf_counter() - started) * 1000
@@ -162,11 +165,12 @@ class TransformersModel:
         """
         default = GPU_BATCH_TOKENS if self._network.device.type == "cuda" else CPU_BATCH_TOKENS
         budget = int(dict(self.ref.options).get("batch_tokens", default))
-        alike: dict[tuple[Parameters, bool], list[int]] = {}
+        alike: dict[tuple[Parameters, str, bool], list[int]] = {}
         for i, prompt in prompts.items():
             parameters = requests[i].parameters.model_copy(update={"seed": 0})
-            alike.setdefault((parameters, prompt.shared > prompt.head), []).append(i)
-        for (parameters, _), positions in alike.items():
+            schema = json.dumps(requests[i].response_schema)
+            alike.setdefault((parameters, schema, prompt.shared > prompt.head), []).append(i)
+        for (parameters, *_), positions in alike.items():
             lengths = [len(prompts[i].ids) for i in positions]
             groups = [prompts[i].group for i in positions]
             for batch in pack(lengths, parameters.max_output_tokens, budget, groups):
@@ -184,21 +188,30 @@ class TransformersModel:
         mask = pad_sequence([torch.ones_like(ids) for ids in tensors], True, 0, side)
         return rows.to(self._network.device), mask.to(self._network.device)
 
-    def _sampler(
+    def _processors(
         self, requests: Sequence[Request], prompts: Sequence[Prompt]
-    ) -> GumbelSampler | None:
-        parameters = requests[0].parameters
+    ) -> list[RowProcessor]:
+        """Return what is done to the scores, in order: what no schema allows is never sampled."""
+        parameters, schema = requests[0].parameters, requests[0].response_schema
+        mask = None if schema is None else self._grammars.mask(schema, len(requests))
+        held: list[RowProcessor] = [] if mask is None else [mask]
         if parameters.temperature == 0:
-            return None
+            return held
         seeds = [row_seed(r.parameters.seed, p.ids) for r, p in zip(requests, prompts, strict=True)]
         device = self._network.device
-        return GumbelSampler(parameters.temperature, parameters.top_p, seeds, device)
+        return [*held, GumbelSampler(parameters.temperature, parameters.top_p, seeds, device)]
 
     def _decode(self, rows: Any) -> list[str]:
         texts: list[str] = self._tokenizer.batch_decode(
             rows, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return texts
+
+    @cached_property
+    def _grammars(self) -> Grammars:
+        vocabulary = self._config.get_text_config().vocab_size
+        ends = self._network.generation_config.eos_token_id or ()
+        return Grammars(self.ref.name, self._tokenizer, vocabulary, ends)
 
     @cached_property
     def _config(self) -> Any:

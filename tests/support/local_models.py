@@ -44,6 +44,14 @@ class Surrogates(Echo):
         return Answer("cut \ud83d", "stop", Usage(1, 1), 1.0)
 
 
+class Fenced(Echo):
+    """Answers with a verdict in JSON, in a fence and with a comma too many."""
+
+    def _answer(self, request):
+        text = '```json\n{"verdict": "good", "score": 7, "sure": true,}\n```'
+        return Answer(text, "stop", Usage(1, 1), 1.0)
+
+
 class SmallWindow(Echo):
     """Takes 30 words, prompt and answer together, and answers with the first three."""
 
