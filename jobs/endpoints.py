@@ -81,8 +81,9 @@ def _named(settings: EndpointsConf, endpoint: str) -> tuple[str, str]:
     if name not in settings.endpoints:
         raise SettingsError(f"expected one of the endpoints {sorted(settings.endpoints)}: {name!r}")
     before = f"endpoint:{name}/"
-    if not model and settings.chain.model.startswith(before):
-        model = settings.chain.model.removeprefix(before)
+    if not model:
+        there = (it.removeprefix(before) for it in settings.chain.model if it.startswith(before))
+        model = next(there, "")
     if not model:
         raise SettingsError(f"expected {name}/MODEL, for chain.model names none of {name!r}")
     return name, model

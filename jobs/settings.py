@@ -17,11 +17,35 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from chains.base import OnLongInput
-from chains.errors import SettingsError
+from chains.errors import (
+    ContentFiltered,
+    ContextLengthExceeded,
+    EmptyInput,
+    Incomplete,
+    InputTooLarge,
+    InvalidRequest,
+    LowConfidence,
+    ModelCrashed,
+    Pending,
+    Refused,
+    SettingsError,
+    Undecodable,
+    UnparsableAnswer,
+    error_codes,
+)
 from chains.models.endpoint_settings import EndpointSettings
 
 ENVIRONMENT_PREFIX = "GRISTMILL_"
 CACHE_VARIABLE = "GRISTMILL_CACHE"
+NEXT_MODEL_ON = tuple(
+    it.code
+    for it in (
+        *(ContentFiltered, ContextLengthExceeded, Incomplete, InvalidRequest, LowConfidence),
+        *(ModelCrashed, Refused, UnparsableAnswer),
+    )
+)
+_NO_MODEL_HELPS = {it.code for it in (EmptyInput, Undecodable, InputTooLarge, Pending)}
+_MAY_GO_ON = set(error_codes()) - _NO_MODEL_HELPS - {"error", "transient"}
 _MAY_HOLD_SECRETS = frozenset({"endpoints", "conf", "tracking_uri"})
 
 
@@ -71,15 +95,31 @@ class BudgetSettings(Section):
 
 
 class ChainSettings(Section):
-    """What to ask, and whom; what is not set here is as the chain (or the logged model) has it."""
+    """What to ask, and whom; what is not set here is as the chain (or the logged model) has it.
+
+    Of several models, a row goes on to the next one where its error is among `next_model_on`.
+    """
 
     name: str
-    model: str = "extractive"
-    price: PriceSettings | None = None
+    model: tuple[str, ...] = Field(("extractive",), min_length=1)
+    next_model_on: tuple[str, ...] = NEXT_MODEL_ON
+    price: tuple[PriceSettings, ...] | None = None
     template: str | None = None
     parameters: dict[str, Any] = {}
     on_long_input: OnLongInput | None = None
     max_input_chars: int | None = Field(None, ge=1)
+
+    @field_validator("model", "price", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str | Mapping) else value
+
+    @field_validator("next_model_on")
+    @classmethod
+    def _codes_of_models(cls, codes: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := sorted(set(codes) - _MAY_GO_ON):
+            raise ValueError(f"expected codes among {sorted(_MAY_GO_ON)}, not {unknown}")
+        return codes
 
 
 class LedgerSettings(Section):
@@ -118,6 +158,10 @@ class JobSettings(Section):
 
     @model_validator(mode="after")
     def _cost_needs_a_price(self) -> "JobSettings":
+        models, prices = len(self.chain.model), self.chain.price or ()
+        if prices and (len(prices) != models or len({it.currency for it in prices}) > 1):
+            expected = f"expected a price for each of {models} models, in one currency"
+            raise PydanticCustomError("price", f"chain.price: {expected}; found {len(prices)}")
         if self.budget.max_cost is not None and self.chain.price is None:
             raise PydanticCustomError("budget", "budget.max_cost needs chain.price")
         return self

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from jobs.settings import JobSettings, PriceSettings
+from jobs.settings import ChainSettings, JobSettings
 from udfs.budget import Budget, Price, Spending
 
 Confirm = Callable[[Spending], bool]
@@ -10,11 +10,12 @@ Confirm = Callable[[Spending], bool]
 
 def budget_of(settings: JobSettings, confirm: Confirm | None = None) -> Budget:
     """Return what a run may spend; `confirm` is asked where the price is known."""
-    price = price_of(settings.chain.price)
+    price, *others = prices_of(settings.chain) or (None,)
     limits = settings.budget
-    return Budget(limits.max_tokens, limits.max_cost, price, confirm if price else None)
+    asked = confirm if price else None
+    return Budget(limits.max_tokens, limits.max_cost, price, asked, tuple(others))
 
 
-def price_of(settings: PriceSettings | None) -> Price | None:
-    """Return the price of the model, if the settings have it."""
-    return None if settings is None else Price(settings.input, settings.output, settings.currency)
+def prices_of(settings: ChainSettings) -> tuple[Price, ...]:
+    """Return the price of each model, nothing where the settings have none."""
+    return tuple(Price(it.input, it.output, it.currency) for it in settings.price or ())

@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from jobs.settings import JobSettings, Section
 
@@ -89,3 +90,10 @@ class StreamSettings(JobSettings):
     on_outage: Literal["stop", "wait"] = "stop"
     outage_share: float = Field(0.5, gt=0, le=1)
     on_new_checkpoint: Literal["refuse", "continue"] = "refuse"
+
+    @model_validator(mode="after")
+    def _one_model(self) -> "StreamSettings":
+        if len(self.chain.model) > 1:
+            found = f"expected one model for a stream, found {len(self.chain.model)}"
+            raise PydanticCustomError("models", f"chain.model: {found}; a batch takes several")
+        return self

@@ -46,13 +46,15 @@ class Budget:
 
     A prompt is asked only where its tokens and the most that its answer may have still fit. What
     an endpoint counts differently, or answers for a second time for its form's sake, comes on top.
-    `confirm` is called with the spending before the first prompt is asked.
+    `confirm` is called with the spending of each model before the first prompt is asked.
+    `next_prices` are those of the models that get the rows which the first one leaves.
     """
 
     max_tokens: int | None = None
     max_cost: float | None = None
     price: Price | None = None
     confirm: Callable[[Spending], bool] | None = None
+    next_prices: tuple[Price, ...] = ()
 
     @property
     def needs_tokens(self) -> bool:
@@ -92,7 +94,7 @@ class Budget:
     def ask(self, spending: Spending) -> None:
         """Let the user confirm. Raises JobError where they do not."""
         if self.confirm is not None and not self.confirm(spending):
-            raise JobError("not confirmed: nothing was asked, and nothing was written")
+            raise JobError("not confirmed: nothing more was asked, and the target was not written")
 
     def after(self, input_tokens: int, output_tokens: int) -> "Budget":
         """Return what is left; it was confirmed."""
@@ -102,6 +104,12 @@ class Budget:
         if cost is not None and self.price is not None:
             cost = max(0.0, cost - self.price.of(input_tokens, output_tokens))
         return replace(self, max_tokens=tokens, max_cost=cost, confirm=None)
+
+    def of_next_model(self, input_tokens: int, output_tokens: int) -> "Budget":
+        """Return what is left for the next model, at its price; it is yet to be confirmed."""
+        left = self.after(input_tokens, output_tokens)
+        price = self.next_prices[0] if self.next_prices else None
+        return replace(left, price=price, next_prices=self.next_prices[1:], confirm=self.confirm)
 
 
 UNLIMITED = Budget()

@@ -1,4 +1,4 @@
-"""What is done to a model's scores between two tokens: sampling by row, and stop strings."""
+"""What happens between two tokens: sampling by row, stop strings, how probable a token was."""
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -59,6 +59,35 @@ class StopStrings:
         for row in (row for row, is_done in enumerate(done) if is_done):
             self.lengths.setdefault(row, answers.shape[1])
         return torch.tensor(done, device=input_ids.device)
+
+
+class LogProbabilities:
+    """Notes how probable the model found each token that its rows took (natural logarithm).
+
+    It comes before all that changes the scores: schema, temperature and noise have no part in it.
+    """
+
+    def __init__(self) -> None:
+        self._taken: list[Any] = []
+        self._next: Any = None
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        """Note the tokens of the step before; return the scores (rows, vocabulary) as they are."""
+        if self._next is not None:
+            self._note(input_ids[:, -1:])
+        self._next = scores.log_softmax(dim=-1)
+        return scores
+
+    def of(self, answers: Any) -> list[list[float]]:
+        """Return (rows, tokens) log-probabilities of what `generate` gave behind the prompts."""
+        import torch
+
+        self._note(answers[:, -1:])
+        rows: list[list[float]] = torch.cat(self._taken, dim=1).tolist()
+        return rows
+
+    def _note(self, tokens: Any) -> None:
+        self._taken.append(self._next.gather(1, tokens))
 
 
 def row_seed(seed: int, prompt: Sequence[int]) -> int:

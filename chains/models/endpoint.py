@@ -252,6 +252,8 @@ class EndpointModel:
         }
         if parameters.stop:
             body["stop"] = list(parameters.stop)
+        if parameters.min_log_probability is not None:
+            body["logprobs"] = True
         if self._settings.stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         if schema is not None:

@@ -5,8 +5,10 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from chains.errors import CompletionError, ContextLengthExceeded, JobError
@@ -23,7 +25,7 @@ from chains.models.base import (
     isolate,
 )
 from chains.models.batching import pack
-from chains.models.decoding import GumbelSampler, StopStrings, row_seed
+from chains.models.decoding import GumbelSampler, LogProbabilities, StopStrings, row_seed
 from chains.models.digest import folder_digest
 from chains.models.grammar import Grammars
 from chains.models.prompts import encode
@@ -110,22 +112,31 @@ class TransformersModel:
         start = 1 if self._config.is_encoder_decoder else rows.shape[1]
         parameters = requests[0].parameters
         stop = StopStrings(parameters.stop, start, self._decode) if parameters.stop else None
+        noted = LogProbabilities() if parameters.min_log_probability is not None else None
+        processors = [*([noted] if noted else []), *self._processors(requests, prompts)]
         try:
             tokens = self._network.generate(
                 input_ids=rows,
                 attention_mask=mask,
                 generation_config=self._generation_config(parameters),
-                logits_processor=self._processors(requests, prompts),
+                logits_processor=processors,
                 stopping_criteria=[stop] if stop else [],
             )
             answers: list[Ids] = tokens[:, start:].tolist()
+            probabilities = noted.of(tokens[:, start:]) if noted else None
         except torch.AcceleratorError as error:
             raise JobError(f"the GPU failed under {self.ref.name}: {error}") from error
         latency_ms = (time.perf_counter() - started) * 1000
         ends = stop.lengths if stop else {}
-        return [
+        given = [
             self._answer(request, len(prompts[i]), answers[i], ends.get(i), latency_ms)
             for i, request in enumerate(requests)
+        ]
+        if probabilities is None:
+            return list(given)
+        return [
+            replace(it, log_probability=fmean(row[: it.usage.output_tokens]))
+            for it, row in zip(given, probabilities, strict=True)
         ]
 
     def _answer(
