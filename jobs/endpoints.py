@@ -13,13 +13,13 @@ from chains.models.base import Answer, Message, Parameters, Request
 from chains.models.endpoint import EndpointModel
 from chains.models.endpoint_listing import EndpointModelState, list_models
 from chains.models.endpoint_settings import EndpointSettings, resolve_endpoint
-from jobs.settings import Section, load_settings_of
+from jobs.settings import OneOrMore, Section, load_settings_of
 
 
 class _Asked(Section):
     model_config = ConfigDict(extra="ignore")
 
-    model: str = ""
+    model: OneOrMore = ()
 
 
 class EndpointsConf(Section):

@@ -3,11 +3,12 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -55,20 +56,22 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str | Mapping) else value
+
+
+OneOrMore = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+
+
 class SourceSettings(Section):
     """The rows to complete; `columns` maps template variables to columns."""
 
     table: str
-    key: tuple[str, ...] = Field(min_length=1)
+    key: OneOrMore = Field(min_length=1)
     columns: dict[str, str] = {}
     version: int | None = None
     duplicates: Literal["refuse", "last"] = "refuse"
     order_by: str | None = None
-
-    @field_validator("key", mode="before")
-    @classmethod
-    def _one_or_more(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
 
 
 class TargetSettings(Section):
@@ -101,18 +104,13 @@ class ChainSettings(Section):
     """
 
     name: str
-    model: tuple[str, ...] = Field(("extractive",), min_length=1)
+    model: OneOrMore = Field(("extractive",), min_length=1)
     next_model_on: tuple[str, ...] = NEXT_MODEL_ON
-    price: tuple[PriceSettings, ...] | None = None
+    price: Annotated[tuple[PriceSettings, ...] | None, BeforeValidator(_listed)] = None
     template: str | None = None
     parameters: dict[str, Any] = {}
     on_long_input: OnLongInput | None = None
     max_input_chars: int | None = Field(None, ge=1)
-
-    @field_validator("model", "price", mode="before")
-    @classmethod
-    def _one_or_more(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str | Mapping) else value
 
     @field_validator("next_model_on")
     @classmethod

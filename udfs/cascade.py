@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 from udfs.passes import Counts, Paid, Pass
 from udfs.work import Work
 
-_PASS = "_pass"  # noqa: S105 - which pass a question belongs to
+_MODEL_NUMBER = "_model_number"
 
 
 class Passes:
@@ -64,7 +64,7 @@ class Passes:
         if len(self.passes) == 1:
             return self.passes[0].rows(run_id, asked, typed)
         of_each = (
-            it.rows(run_id, asked.where(F.col(_PASS) == number), typed)
+            it.rows(run_id, asked.where(F.col(_MODEL_NUMBER) == number), typed)
             for number, it in enumerate(self.passes)
         )
         return reduce(DataFrame.unionByName, of_each)
@@ -107,7 +107,7 @@ def in_turn(
                 held.callback(left.unpersist)
                 stays = stays.join(left, key, "left_anti")
                 rows = source.join(left, key, "left_semi")
-            settled.append(stays.withColumn(_PASS, F.lit(number)))
+            settled.append(stays.withColumn(_MODEL_NUMBER, F.lit(number)))
             if left is None or left.isEmpty():
                 break
         questions = reduce(DataFrame.unionByName, settled)
