@@ -102,7 +102,9 @@ def events(document: Document, include_usage: bool) -> list[bytes]:
     message, finish_reason = choices[0]["message"], choices[0]["finish_reason"]
     words = re.findall(r"\S+\s*|\s+", message.get("content") or "")
     told = (choices[0].get("logprobs") or {}).get("content") or []
-    deltas = [({"role": "assistant", "content": ""}, None, [])]
+    deltas: list[tuple[Document, str | None, list[Document]]] = [
+        ({"role": "assistant", "content": ""}, None, [])
+    ]
     deltas += [({"content": word}, None, told[i : i + 1]) for i, word in enumerate(words)]
     deltas += [({}, finish_reason, [])]
     head = {key: document[key] for key in ("id", "created", "model")}
