@@ -12,6 +12,8 @@ from chains.errors import (
     ContentFiltered,
     ContextLengthExceeded,
     Incomplete,
+    JobError,
+    LowConfidence,
     UnparsableAnswer,
 )
 from chains.models.base import Answer, Message, Model, Outcome, Usage, stream
@@ -151,6 +153,7 @@ def _read(chain: "Chain", question: Question, outcome: Outcome, model: Model) ->
     try:
         _check_finish(chain, outcome, text)
         parsed = chain.parser.parse(text)
+        _check_confidence(chain, outcome, text, model)
         flags += parsed.flags
         completion = Completion(
             result=parsed.value,
@@ -179,6 +182,22 @@ def _check_finish(chain: "Chain", given: Answer, text: str) -> None:
         raise Incomplete(f"the answer was cut at {limit} output tokens", raw=text)
     if given.finish_reason == "content_filter":
         raise ContentFiltered("the provider's content filter withheld the answer", raw=text)
+
+
+def _check_confidence(chain: "Chain", given: Answer, text: str, model: Model) -> None:
+    """Raise where an answer is less probable than the chain takes; JobError where nobody knows."""
+    least, found = chain.parameters.min_log_probability, given.log_probability
+    if least is None:
+        return
+    if found is None:
+        raise JobError(
+            f"chain.parameters.min_log_probability is {least}, and {model.ref.name} does not say "
+            "how probable its tokens are; take another model, or leave that parameter out"
+        )
+    if not found >= least:
+        raise LowConfidence(
+            f"the tokens' mean log-probability is {found:.3f}, expected at least {least}", raw=text
+        )
 
 
 def _is_misfit(chain: "Chain", completion: Completion) -> bool:

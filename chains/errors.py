@@ -17,6 +17,7 @@ GristmillError
     ├── ContentFiltered         permanent: the provider's filter
     ├── Refused                 permanent: the model declined
     ├── Incomplete              permanent: the answer was cut at its token limit
+    ├── LowConfidence           permanent: an answer that the model itself calls improbable
     ├── ModelCrashed            permanent: this row alone breaks the model
     ├── UnparsableAnswer        an answer, but not in the asked form; kept raw
     ├── NotFound                no such model or path at the endpoint; asked again by the next run
@@ -159,6 +160,12 @@ class Incomplete(CompletionError):
 
     code = "incomplete"
     hint = "raise chain.parameters.max_output_tokens"
+
+
+class LowConfidence(CompletionError):
+    """The answer's tokens are less probable than the chain takes; `raw` keeps it."""
+
+    code = "low_confidence"
 
 
 class ModelCrashed(CompletionError):

@@ -40,7 +40,7 @@ def run_batch(
         target.check(spark)
         ledger = Ledger(Table.named(settings.ledger.table))
         ledger.open(spark)
-    budget = budget_of(settings, work.pinned.model, confirm)
+    budget = budget_of(settings, work.models, confirm)
     with clock.step("complete"), leasing(spark, settings, work) as leased:
         answered = flow.run(source.rows, leased(work), ledger, run_id, watch, budget)
     with clock.step("write"), answered:

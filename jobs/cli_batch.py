@@ -78,6 +78,9 @@ def _plan_lines(report: Any) -> dict[str, str]:
         else f"{report.expected_seconds:,.0f} s of answering, at the pace of the last runs",
         **common_lines(report.seconds, report.versions),
     }
+    if len(report.asked_of) > 1:
+        asked = ", ".join(f"{prompts:,} of {model}" for model, prompts in report.asked_of.items())
+        lines["asked"] = f"{asked}; rows that a model will leave go on, and are not counted"
     return lines | {f"prompt {i + 1}": text for i, text in enumerate(report.sample)}
 
 

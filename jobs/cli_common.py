@@ -103,9 +103,11 @@ def exit_if_pending(report: Any) -> None:
 def paid_lines(report: Any) -> dict[str, str]:
     """Return what a run over a table asked, paid for and was not answered."""
     errors = ", ".join(f"{rows} {code}" for code, rows in report.errors.items())
+    by = ", ".join(f"{count:,} by {model}" for model, count in report.completed_by.items())
+    several = f" ({by})" if len(report.completed_by) > 1 else ""
     return {
         "prompts": f"{report.distinct:,} distinct, {report.hits:,} from the ledger, "
-        f"{report.completed:,} completed now",
+        f"{report.completed:,} completed now{several}",
         "tokens": f"{report.tokens['input']:,} in, {report.tokens['output']:,} out",
         "dead letters": errors or "none",
     }

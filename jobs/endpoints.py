@@ -13,13 +13,13 @@ from chains.models.base import Answer, Message, Parameters, Request
 from chains.models.endpoint import EndpointModel
 from chains.models.endpoint_listing import EndpointModelState, list_models
 from chains.models.endpoint_settings import EndpointSettings, resolve_endpoint
-from jobs.settings import Section, load_settings_of
+from jobs.settings import OneOrMore, Section, load_settings_of
 
 
 class _Asked(Section):
     model_config = ConfigDict(extra="ignore")
 
-    model: str = ""
+    model: OneOrMore = ()
 
 
 class EndpointsConf(Section):
@@ -81,8 +81,9 @@ def _named(settings: EndpointsConf, endpoint: str) -> tuple[str, str]:
     if name not in settings.endpoints:
         raise SettingsError(f"expected one of the endpoints {sorted(settings.endpoints)}: {name!r}")
     before = f"endpoint:{name}/"
-    if not model and settings.chain.model.startswith(before):
-        model = settings.chain.model.removeprefix(before)
+    if not model:
+        there = (it.removeprefix(before) for it in settings.chain.model if it.startswith(before))
+        model = next(there, "")
     if not model:
         raise SettingsError(f"expected {name}/MODEL, for chain.model names none of {name!r}")
     return name, model

@@ -53,13 +53,16 @@ class Memory:
 
 def makings_of(work: Work, settings: RefreshSettings) -> str:
     """Return the digest of all that decides what rows of the same source end as."""
-    makings = {
+    makings: dict[str, Any] = {
         "chain": work.pinned.chain.model_dump(mode="json"),
         "model": work.pinned.model.digest,
         "columns": dict(work.columns),
         "rows": [work.key, work.keep, settings.source.duplicates, settings.source.order_by],
         "on_delete": settings.target.on_delete,
     }
+    if work.next_models:
+        others = [(it.chain.model_dump(mode="json"), it.model.digest) for it in work.next_models]
+        makings["next"] = [others, sorted(work.next_model_on)]
     return hashlib.sha256(json.dumps(makings, sort_keys=True).encode()).hexdigest()
 
 

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 from pyspark.sql import SparkSession
 
+from chains.models.base import QuotaAddress
 from chains.models.endpoint_settings import QuotaSettings
 from jobs.settings import JobSettings
-from jobs.spending import budget_of
+from jobs.spending import budget_of, prices_of
+from udfs.arrow import Pinned
 from udfs.quota import served
 from udfs.work import Work
 
@@ -17,23 +19,31 @@ Leased = Callable[[Work], Work]
 
 @contextmanager
 def leasing(spark: SparkSession, settings: JobSettings, work: Work) -> Iterator[Leased]:
-    """Give what makes the model of some work lease its requests, until the block ends.
+    """Give what makes the models of some work lease their requests, until the block ends.
 
     Models that are not behind an endpoint, and a run without quota and budget, lease nothing.
     """
     limits = {name: it.quota for name, it in settings.endpoints.items()}
     quotas = {name: quota for name, quota in limits.items() if quota != QuotaSettings()}
-    model = work.pinned.model
-    budget = budget_of(settings, model)
-    if model.kind != "endpoint" or not (quotas or budget.is_limited):
+    budget = budget_of(settings, work.models)
+    is_remote = any(it.kind == "endpoint" for it in work.models)
+    if not is_remote or not (quotas or budget.is_limited):
         yield lambda work: work
         return
     host = str(spark.conf.get("spark.driver.host"))
     bind = str(spark.conf.get("spark.driver.bindAddress", host))
-    with served(quotas, budget, host=host, bind=bind) as address:
+    names = (it.name for it in work.models)
+    prices = dict(zip(names, prices_of(settings, work.models), strict=True))
+    with served(quotas, budget, prices, host=host, bind=bind) as address:
 
         def leased(work: Work) -> Work:
-            model = replace(work.pinned.model, quota=address)
-            return replace(work, pinned=replace(work.pinned, model=model))
+            first, *others = (_leasing(it, address) for it in (work.pinned, *work.next_models))
+            return replace(work, pinned=first, next_models=tuple(others))
 
         yield leased
+
+
+def _leasing(pinned: Pinned, address: QuotaAddress) -> Pinned:
+    if pinned.model.kind != "endpoint":
+        return pinned
+    return replace(pinned, model=replace(pinned.model, quota=address))

@@ -40,14 +40,14 @@ def pin_stream(settings: StreamSettings, template: Template | None = None) -> Wo
     source = StreamSource(settings)
     work = _pin(settings, source.key, settings.source.columns, source.kept, template)
     model = work.pinned.model
-    if budget_of(settings, model).is_limited and model.kind != "endpoint":
+    if budget_of(settings, work.models).is_limited and model.kind != "endpoint":
         raise SettingsError(
             f"budget: a stream keeps it only for a model behind an endpoint, and {model.name!r} is "
             "none. Remove it; max_tokens_per_batch keeps micro-batches small"
         )
     if asks_in_batches(model):
         raise SettingsError(
-            f"{settings.chain.model}: expected an endpoint of mode online, since a stream cannot "
+            f"{model.spec}: expected an endpoint of mode online, since a stream cannot "
             "wait for the provider's batches; found mode batch. Set endpoints.NAME.mode"
         )
     return work
@@ -60,31 +60,61 @@ def _pin(
     keep: tuple[str, ...],
     template: Template | None = None,
 ) -> Work:
-    chain, model = pin_chain(settings, template)
-    _check_secret(model)
-    budget_of(settings, model)
+    chains = _pin_chains(settings, template)
+    for _, model in chains:
+        _check_secret(model)
+    budget_of(settings, [model for _, model in chains])
     if settings.chain.engine == "sidecar":
-        model = behind_sidecar(model, settings.sidecar)
-    mapped = variable_columns(columns, chain)
-    return Work(pin(chain, model), key, mapped, keep, settings.ledger.reuse)
+        chains = [(chain, behind_sidecar(model, settings.sidecar)) for chain, model in chains]
+    first, *others = (pin(chain, model) for chain, model in chains)
+    mapped = variable_columns(columns, chains[0][0])
+    on = frozenset(settings.chain.next_model_on)
+    return Work(
+        first, key, mapped, keep, settings.ledger.reuse, next_models=tuple(others), next_model_on=on
+    )
 
 
-def pin_chain(settings: JobSettings, template: Template | None = None) -> tuple[Chain, ModelRef]:
-    """Return the chain with the settings' changes, and the model; `template` as above."""
+def pin_chain(settings: JobSettings) -> tuple[Chain, ModelRef]:
+    """Return the chain with the settings' changes, and its one model."""
+    if len(settings.chain.model) > 1:
+        raise SettingsError(f"chain.model: expected one model, found {list(settings.chain.model)}")
+    return _pin_chains(settings, None)[0]
+
+
+def _pin_chains(settings: JobSettings, template: Template | None) -> list[tuple[Chain, ModelRef]]:
+    """Return the chain as each model is asked it.
+
+    The last of several models has the last word: it is not held to `min_log_probability`.
+    """
     if template is None and settings.chain.template is not None:
         template = find_template(settings.chain.template, settings.tracking_uri)
-    if settings.chain.model.startswith("models:/"):
+    chains = [_pin_one(spec, settings, template) for spec in settings.chain.model]
+    first, (last, model) = chains[0][0], chains[-1]
+    for chain, other in chains:
+        same = chain.template.variables == first.template.variables
+        if not same or chain.parser.schema != first.parser.schema:
+            raise SettingsError(
+                f"chain.model: {other.spec} is a logged chain with other variables or another "
+                f"schema than that of {chains[0][1].spec}; one target needs them alike"
+            )
+    if len(chains) > 1:
+        parameters = last.parameters.model_copy(update={"min_log_probability": None})
+        chains[-1] = replace(last, parameters=parameters), model
+    return chains
+
+
+def _pin_one(spec: str, settings: JobSettings, template: Template | None) -> tuple[Chain, ModelRef]:
+    if spec.startswith("models:/"):
         from chains.logged import load_logged
 
-        chain, model = load_logged(settings.chain.model, settings.tracking_uri)
+        chain, model = load_logged(spec, settings.tracking_uri)
         if chain.name != settings.chain.name:
             raise SettingsError(
-                f"chain.name: {settings.chain.model} is a logged chain {chain.name!r}, not "
-                f"{settings.chain.name!r}"
+                f"chain.name: {spec} is a logged chain {chain.name!r}, not {settings.chain.name!r}"
             )
     else:
         chain = load_chain(settings.chain.name)
-        model = resolve_model(settings.chain.model, settings.endpoints)
+        model = resolve_model(spec, settings.endpoints)
     return _changed(chain, settings.chain, template), model
 
 

@@ -1,25 +1,27 @@
 """What a run would do, before it is paid for."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from pyspark.sql import SparkSession
 
-from chains.outline import Outline, outline
+from chains.outline import outline
 from jobs.history import History, history
 from jobs.pinning import pin_work
 from jobs.reasons import reasons
 from jobs.report import Stopwatch, versions
 from jobs.settings import Settings
 from jobs.source import open_source
-from jobs.spending import price_of
+from jobs.spending import prices_of
 from jobs.targets import Target
 from udfs import flow
 from udfs.budget import Price
 from udfs.delta import Table
 from udfs.ledger import Ledger
 from udfs.passes import Counts
+from udfs.work import Work
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class PlanReport:
     (`as_of`) where it is from there. `expected_seconds` is by the
     pace of those runs, None before the first. `reasons` says why rows have a prompt (see
     jobs/reasons.py). `long` rows are asked by their `parts` first, which a plan does not look up in
-    the ledger. `sample` are prompts that would be asked, as the model would get them.
+    the ledger. `asked_of` has the prompts and parts for each model: a later one is asked the rows
+    for which the ledger has an error that goes on; what else goes on is not known before. `sample`
+    are prompts that would be asked, as the model would get them.
     """
 
     rows: int
@@ -53,6 +57,7 @@ class PlanReport:
     expected_seconds: float | None
     seconds: Mapping[str, float]
     versions: Mapping[str, str]
+    asked_of: Mapping[str, int]
     sample: Sequence[str] = ()
 
     def json(self) -> str:
@@ -77,10 +82,10 @@ def run_plan(spark: SparkSession, settings: Settings, sample: int = 0) -> PlanRe
         with flow.plan(source.rows, work, ledger) as planned:
             counts, why = planned.counts, reasons(planned, target)
             prompts = planned.sample(sample)
-        before = history(spark, ledger, work)
-    asked = counts.misses + counts.parts
-    most = asked * work.chain.parameters.max_output_tokens
-    tokens = _tokens(counts, outline(work.chain.template), most, asked, before)
+            of_each = [
+                _of_model(it.counts, it.work, history(spark, ledger, it.work), price)
+                for it, price in zip(planned.passes, prices_of(settings, work.models), strict=False)
+            ]
     return PlanReport(
         rows=counts.rows,
         distinct=counts.distinct,
@@ -92,42 +97,65 @@ def run_plan(spark: SparkSession, settings: Settings, sample: int = 0) -> PlanRe
         long=counts.long,
         parts=counts.parts,
         reasons=why,
-        tokens=tokens,
-        cost=_cost(tokens, price_of(settings, work.pinned.model)),
-        expected_seconds=_seconds(asked, before),
+        tokens=_sum(it.tokens for it in of_each),
+        cost=_cost(of_each),
+        expected_seconds=_seconds(of_each),
         seconds=clock.seconds,
         versions=versions(work),
+        asked_of=dict.fromkeys((it.name for it in work.models), 0)
+        | {it.model: it.asked for it in of_each},
         sample=prompts,
     )
 
 
-def _tokens(
-    counts: Counts, text: Outline, most: int, asked: int, before: History
-) -> dict[str, int]:
+@dataclass(frozen=True)
+class _OfModel:
+    """What one model would be asked; see PlanReport."""
+
+    model: str
+    asked: int
+    tokens: Mapping[str, int]
+    price: Price | None
+    seconds: float | None
+
+
+def _of_model(counts: Counts, work: Work, before: History, price: Price | None) -> _OfModel:
+    asked, pace = counts.misses + counts.parts, before.prompts_per_second
+    most = asked * work.chain.parameters.max_output_tokens
     expected = most if before.output_tokens is None else round(asked * before.output_tokens)
-    read = counts.input_tokens or 0
+    text, read = outline(work.chain.template), counts.input_tokens or 0
     shared = text.head * max(0, counts.misses - 1) + counts.repeated_bytes
-    return {
+    whole = text.fixed * counts.misses + counts.text_bytes
+    tokens = {
         "input": read,
-        "shared": round(read * shared / max(1, text.fixed * counts.misses + counts.text_bytes)),
+        "shared": round(read * shared / max(1, whole)),
         "output": most,
         "expected_output": min(expected, most),
     }
+    seconds = asked / pace if asked and pace else None
+    return _OfModel(work.pinned.model.name, asked, tokens, price, seconds if asked else 0.0)
 
 
-def _cost(tokens: Mapping[str, int], price: Price | None) -> dict[str, float | str] | None:
-    if price is None:
+def _sum(counted: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for it in counted:
+        total.update(it)
+    return dict(total)
+
+
+def _cost(of_each: Sequence[_OfModel]) -> dict[str, float | str] | None:
+    priced = [(it.price, it.tokens) for it in of_each if it.price is not None]
+    if not priced:
         return None
+    dates = [it.as_of for it, _ in priced if it.as_of]
     cost: dict[str, float | str] = {
-        "expected": price.of(tokens["input"], tokens["expected_output"]),
-        "most": price.of(tokens["input"], tokens["output"]),
-        "currency": price.currency,
+        "expected": sum(it.of(n["input"], n["expected_output"]) for it, n in priced),
+        "most": sum(it.of(n["input"], n["output"]) for it, n in priced),
+        "currency": priced[0][0].currency,
     }
-    return cost | ({"as_of": str(price.as_of)} if price.as_of else {})
+    return cost | ({"as_of": str(dates[0])} if dates else {})
 
 
-def _seconds(asked: int, before: History) -> float | None:
-    if not asked:
-        return 0.0
-    pace = before.prompts_per_second
-    return None if pace is None else round(asked / pace, 1)
+def _seconds(of_each: Sequence[_OfModel]) -> float | None:
+    seconds = [it.seconds for it in of_each]
+    return None if None in seconds else round(sum(it or 0.0 for it in seconds), 1)

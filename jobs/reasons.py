@@ -5,10 +5,10 @@ from pyspark.sql import functions as F
 
 from jobs.changes import same_values
 from jobs.targets import Target
-from udfs.passes import Pass
+from udfs.cascade import Passes
 
 
-def reasons(planned: Pass, target: Target) -> dict[str, int]:
+def reasons(planned: Passes, target: Target) -> dict[str, int]:
     """Count the rows that have a prompt of their own, by what happened to them.
 
     `unchanged` rows have their answer in the target. `changed` ones have another input, other
@@ -23,20 +23,21 @@ def reasons(planned: Pass, target: Target) -> dict[str, int]:
     return {row["reason"]: row["count"] for row in counted}
 
 
-def _reason(planned: Pass) -> Column:
+def _reason(planned: Passes) -> Column:
     work = planned.work
+    models = [it.name for it in work.models]
     return (
         F.when(F.col("letter.retryable"), "pending")
         .when(F.col("letter.retryable").isNotNull(), "failed")
         .when(F.col("there.there").isNull(), "new")
         .when(F.col("there.fingerprint") == F.col("row.fingerprint"), "unchanged")
         .when(F.col("there.template") != work.chain.template.ref, "new_template")
-        .when(F.col("there.model") != work.pinned.model.name, "new_model")
+        .when(~F.col("there.model").isin(models), "new_model")
         .otherwise("changed")
     )
 
 
-def _there(planned: Pass, target: Target) -> DataFrame:
+def _there(planned: Passes, target: Target) -> DataFrame:
     columns = ("fingerprint", "template", "model")
     if not target.table.exists(planned.spark):
         nothing = planned.questions.where("false").select(*target.key, "fingerprint")
@@ -46,7 +47,7 @@ def _there(planned: Pass, target: Target) -> DataFrame:
     return found.withColumn("there", F.lit(True))
 
 
-def _letters(planned: Pass, target: Target) -> DataFrame:
+def _letters(planned: Passes, target: Target) -> DataFrame:
     if not target.errors.exists(planned.spark):
         nothing = planned.questions.where("false").select(*target.key)
         return nothing.withColumn("retryable", F.lit(True))

@@ -52,7 +52,7 @@ def run_refresh(
             if memory.last is None or memory.last.version != source.version:
                 target.note(spark, step)
             return report.ended(None, Kinds(), target.errors(spark), clock)
-        budget = budget_of(settings, work.pinned.model, confirm)
+        budget = budget_of(settings, work.models, confirm)
         with clock.step("complete"), leasing(spark, settings, work) as leased:
             answered = flow.run(changes.rows, leased(work), ledger, run_id, watch, budget)
         with clock.step("write"), answered:

@@ -9,8 +9,9 @@ from jobs.refresh_settings import RefreshSettings
 from jobs.refresh_target import Kinds
 from jobs.report import Stopwatch, tables, versions, waits
 from jobs.source import Source
+from udfs.cascade import Passes
 from udfs.delta import Table
-from udfs.passes import Counts, Pass
+from udfs.passes import Counts
 from udfs.work import Work
 
 _NOTHING = Counts(0, 0, 0, 0, 0, 0, 0, 0, 0, None, None)
@@ -38,6 +39,7 @@ class RefreshReport:
     skipped: int = 0
     errors: Mapping[str, int] = field(default_factory=dict)
     tokens: Mapping[str, int] = field(default_factory=dict)
+    completed_by: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -51,7 +53,7 @@ class RefreshReport:
         return cls(run_id, how, because, versions(work), tables(settings), rows)
 
     def ended(
-        self, answered: Pass | None, kinds: Kinds, errors: Mapping[str, int], clock: Stopwatch
+        self, answered: Passes | None, kinds: Kinds, errors: Mapping[str, int], clock: Stopwatch
     ) -> "RefreshReport":
         """Add what the run did."""
         counts = answered.counts if answered else _NOTHING
@@ -70,6 +72,7 @@ class RefreshReport:
                 "input": answered.paid.input_tokens if answered else 0,
                 "output": answered.paid.output_tokens if answered else 0,
             },
+            completed_by=answered.completed_by if answered else {},
             seconds=clock.seconds,
         )
 

@@ -13,9 +13,9 @@ from jobs.comparison import lacking_in
 from jobs.in_step import InStep
 from jobs.refresh_settings import OnDelete, RefreshSettings
 from jobs.targets import Target, ends, failures, is_dead, refuse_failures
+from udfs.cascade import Passes
 from udfs.conflicts import past_conflicts
 from udfs.delta import Commit
-from udfs.passes import Pass
 
 # With them a change of few rows rewrites few rows, not the files that hold them.
 _PROPERTIES = {"delta.enableDeletionVectors": "true"}
@@ -73,7 +73,7 @@ class RefreshTarget:
         none = self.rows(spark).where("false")
         past_conflicts(self.target.table, lambda: self.target.table.append(none, commit))
 
-    def write(self, answered: Pass, changes: Changes, step: InStep) -> Kinds:
+    def write(self, answered: Passes, changes: Changes, step: InStep) -> Kinds:
         """Write the target in one commit, then the dead letters.
 
         A crash in between is seen by the next run, which compares all rows (see `InStep.letters`):

@@ -101,12 +101,13 @@ def _row(spark: SparkSession, settings: Settings, key: Mapping[str, str]) -> Row
 
 
 def _as_then(settings: Settings, row: Row) -> tuple[Work, int]:
-    """Return the work with the template of then, and the version of the source."""
+    """Return the work with the template and the model of then, and the version of the source."""
     work = pin_work(settings)
     if work.chain.template.ref != row["template"]:
         chain = settings.chain.model_copy(update={"template": row["template"]})
         work = pin_work(settings.model_copy(update={"chain": chain}))
-    return work, int(row["source"].rpartition("@")[2])
+    asked = next((it for it in work.in_turn() if it.pinned.model.name == row["model"]), work)
+    return asked, int(row["source"].rpartition("@")[2])
 
 
 def _variables(rows: DataFrame, work: Work, source: str) -> Mapping[str, object]:

@@ -9,8 +9,8 @@ from time import perf_counter
 from chains.errors import Pending, error_codes
 from jobs.settings import Settings
 from jobs.targets import Written
+from udfs.cascade import Passes
 from udfs.delta import Table
-from udfs.passes import Pass
 from udfs.work import Work
 
 _WAITING = set(error_codes(Pending))
@@ -38,7 +38,8 @@ class RunReport:
 
     `rows` are source rows; `distinct`, `hits` (of the ledger), `misses` and `completed` are
     prompts; `errors` are rows among the dead letters, by code; `written` are rows committed to the
-    target; `tokens` are what this run paid for, as the model said.
+    target; `tokens` are what this run paid for, as the model said; `completed_by` are the prompts
+    that each model completed.
     """
 
     run_id: str
@@ -54,13 +55,14 @@ class RunReport:
     seconds: Mapping[str, float]
     versions: Mapping[str, str]
     tables: Mapping[str, str] = field(default_factory=dict)
+    completed_by: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(
         cls,
         run_id: str,
         settings: Settings,
-        answered: Pass,
+        answered: Passes,
         written: Written,
         clock: Stopwatch,
     ) -> "RunReport":
@@ -80,6 +82,7 @@ class RunReport:
             seconds=clock.seconds,
             versions=versions(answered.work),
             tables=tables(settings),
+            completed_by=answered.completed_by,
         )
 
     @property
@@ -103,7 +106,7 @@ def versions(work: Work) -> dict[str, str]:
         "source": work.source,
         "chain": work.chain.ref,
         "template": work.chain.template.ref,
-        "model": work.pinned.model.name,
+        "model": ", then ".join(it.name for it in work.models),
     }
 
 

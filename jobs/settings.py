@@ -3,24 +3,55 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
     field_validator,
+    model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from chains.base import OnLongInput
-from chains.errors import SettingsError
+from chains.errors import (
+    AwaitingBatch,
+    CapReached,
+    ContentFiltered,
+    ContextLengthExceeded,
+    EmptyInput,
+    Incomplete,
+    InputTooLarge,
+    InvalidRequest,
+    LowConfidence,
+    ModelCrashed,
+    Pending,
+    Refused,
+    SettingsError,
+    Undecodable,
+    UnparsableAnswer,
+    error_codes,
+)
 from chains.models.endpoint_settings import EndpointSettings
 from chains.models.sidecar_settings import SidecarSettings
 
 ENVIRONMENT_PREFIX = "GRISTMILL_"
 CACHE_VARIABLE = "GRISTMILL_CACHE"
+NEXT_MODEL_ON = tuple(
+    it.code
+    for it in (
+        *(ContentFiltered, ContextLengthExceeded, Incomplete, InvalidRequest, LowConfidence),
+        *(ModelCrashed, Refused, UnparsableAnswer),
+    )
+)
+_NO_MODEL_HELPS = {
+    it.code for it in (EmptyInput, Undecodable, InputTooLarge, Pending, CapReached, AwaitingBatch)
+}
+_MAY_GO_ON = set(error_codes()) - _NO_MODEL_HELPS - {"error", "transient"}
 _MAY_HOLD_SECRETS = frozenset({"endpoints", "conf", "tracking_uri"})
 
 
@@ -30,20 +61,22 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str | Mapping) else value
+
+
+OneOrMore = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+
+
 class SourceSettings(Section):
     """The rows to complete; `columns` maps template variables to columns."""
 
     table: str
-    key: tuple[str, ...] = Field(min_length=1)
+    key: OneOrMore = Field(min_length=1)
     columns: dict[str, str] = {}
     version: int | None = None
     duplicates: Literal["refuse", "last"] = "refuse"
     order_by: str | None = None
-
-    @field_validator("key", mode="before")
-    @classmethod
-    def _one_or_more(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
 
 
 class TargetSettings(Section):
@@ -70,16 +103,27 @@ class BudgetSettings(Section):
 
 
 class ChainSettings(Section):
-    """What to ask, and whom; what is not set here is as the chain (or the logged model) has it."""
+    """What to ask, and whom; what is not set here is as the chain (or the logged model) has it.
+
+    Of several models, a row goes on to the next one where its error is among `next_model_on`.
+    """
 
     name: str
-    model: str = "extractive"
-    price: PriceSettings | None = None
+    model: OneOrMore = Field(("extractive",), min_length=1)
+    next_model_on: tuple[str, ...] = NEXT_MODEL_ON
+    price: Annotated[tuple[PriceSettings, ...] | None, BeforeValidator(_listed)] = None
     template: str | None = None
     parameters: dict[str, Any] = {}
     on_long_input: OnLongInput | None = None
     max_input_chars: int | None = Field(None, ge=1)
     engine: Literal["process", "sidecar"] = "process"
+
+    @field_validator("next_model_on")
+    @classmethod
+    def _codes_of_models(cls, codes: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := sorted(set(codes) - _MAY_GO_ON):
+            raise ValueError(f"expected codes among {sorted(_MAY_GO_ON)}, not {unknown}")
+        return codes
 
 
 class LedgerSettings(Section):
@@ -117,6 +161,14 @@ class JobSettings(Section):
     mlflow: MlflowSettings = MlflowSettings()
     on_error: Literal["record", "fail"] = "record"
     work_dir: Path = Path(".gristmill")
+
+    @model_validator(mode="after")
+    def _price_of_each_model(self) -> "JobSettings":
+        models, prices = len(self.chain.model), self.chain.price or ()
+        if prices and (len(prices) != models or len({it.currency for it in prices}) > 1):
+            expected = f"expected a price for each of {models} models, in one currency"
+            raise PydanticCustomError("price", f"chain.price: {expected}; found {len(prices)}")
+        return self
 
     @property
     def tracking_uri(self) -> str:

@@ -238,7 +238,7 @@ class _MicroBatchJob:
 
     def _pin(self, rows: DataFrame) -> None:
         """Follow aliases: what they name now answers from this micro-batch on."""
-        model = self.settings.chain.model
+        (model,) = self.settings.chain.model
         template = self.prompt.look() if self.prompt else None
         moved = template is not None and template.source != self.work.pinned.chain.template
         if not moved and not (model.startswith("models:/") and "@" in model):

@@ -1,10 +1,11 @@
 """Settings of a stream: a Kafka topic or a Delta table as the source, and how it runs."""
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from jobs.settings import JobSettings, Section
+from jobs.settings import JobSettings, OneOrMore, Section
 
 COORDINATES = ("kafka_topic", "kafka_partition", "kafka_offset")
 TEXT_COLUMN = "value"
@@ -43,18 +44,13 @@ class StreamSourceSettings(Section):
 
     kafka: KafkaSettings | None = None
     table: str | None = None
-    key: tuple[str, ...] = ()
+    key: OneOrMore = ()
     columns: dict[str, str] = Field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """What messages call the source: topic, pattern or table."""
         return str(self.table if self.kafka is None else self.kafka.topic or self.kafka.pattern)
-
-    @field_validator("key", mode="before")
-    @classmethod
-    def _one_or_more(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _whole(self) -> "StreamSourceSettings":
@@ -89,3 +85,10 @@ class StreamSettings(JobSettings):
     on_outage: Literal["stop", "wait"] = "stop"
     outage_share: float = Field(0.5, gt=0, le=1)
     on_new_checkpoint: Literal["refuse", "continue"] = "refuse"
+
+    @model_validator(mode="after")
+    def _one_model(self) -> "StreamSettings":
+        if len(self.chain.model) > 1:
+            found = f"expected one model for a stream, found {len(self.chain.model)}"
+            raise PydanticCustomError("models", f"chain.model: {found}; a batch takes several")
+        return self

@@ -11,8 +11,8 @@ from pyspark.sql import functions as F
 from chains.errors import EmptyInput, JobError, TableError
 from jobs.changes import with_keys
 from jobs.settings import TargetSettings
+from udfs.cascade import Passes
 from udfs.delta import Commit, Table
-from udfs.passes import Pass
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Target:
                 f"no columns {missing}. Choose another table, or target.mode overwrite"
             )
 
-    def write(self, answered: Pass, run_id: str) -> "Written":
+    def write(self, answered: Passes, run_id: str) -> "Written":
         """Write what changed. A run that finds the target as it should be commits nothing.
 
         1. The target: readers see it whole. 2. The dead letters: a crash in between leaves rows in

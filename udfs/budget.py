@@ -48,13 +48,15 @@ class Budget:
 
     A prompt is asked only where its tokens and the most that its answer may have still fit. What
     an endpoint counts differently, or answers for a second time for its form's sake, comes on top.
-    `confirm` is called with the spending before the first prompt is asked.
+    `confirm` is called with the spending of each model that has a price, before it is asked.
+    `next_prices` are those of the models that get the rows which the first one leaves.
     """
 
     max_tokens: int | None = None
     max_cost: float | None = None
     price: Price | None = None
     confirm: Callable[[Spending], bool] | None = None
+    next_prices: tuple[Price | None, ...] = ()
 
     @property
     def is_limited(self) -> bool:
@@ -64,7 +66,7 @@ class Budget:
     @property
     def needs_tokens(self) -> bool:
         """Whether the tokens of prompts have to be counted before they are asked."""
-        return self.is_limited or self.confirm is not None
+        return self.is_limited or (self.confirm is not None and self.price is not None)
 
     def spending(self, prompts: int, input_tokens: int, output_tokens: int) -> Spending:
         """Return the most that prompts may take whose answers have at most so many tokens each."""
@@ -97,9 +99,11 @@ class Budget:
         return prompts.withColumn("_fits", fits).where("_fits").drop("_fits")
 
     def ask(self, spending: Spending) -> None:
-        """Let the user confirm. Raises JobError where they do not."""
-        if self.confirm is not None and not self.confirm(spending):
-            raise JobError("not confirmed: nothing was asked, and nothing was written")
+        """Let the user confirm what has a price. Raises JobError where they do not."""
+        if self.confirm is None or self.price is None:
+            return
+        if not self.confirm(spending):
+            raise JobError("not confirmed: nothing more was asked, and the target was not written")
 
     def after(self, input_tokens: int, output_tokens: int) -> "Budget":
         """Return what is left; it was confirmed."""
@@ -109,6 +113,12 @@ class Budget:
         if cost is not None and self.price is not None:
             cost = max(0.0, cost - self.price.of(input_tokens, output_tokens))
         return replace(self, max_tokens=tokens, max_cost=cost, confirm=None)
+
+    def of_next_model(self, input_tokens: int, output_tokens: int) -> "Budget":
+        """Return what is left for the next model, at its price; it is yet to be confirmed."""
+        left = self.after(input_tokens, output_tokens)
+        price = self.next_prices[0] if self.next_prices else None
+        return replace(left, price=price, next_prices=self.next_prices[1:], confirm=self.confirm)
 
 
 UNLIMITED = Budget()

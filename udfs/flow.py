@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from chains.answering import MAX_ROUNDS, PART_SEPARATOR
 from udfs.budget import UNLIMITED, Budget
+from udfs.cascade import Passes, in_turn
 from udfs.ledger import Ledger
 from udfs.passes import Paid, Pass, Watch, unwatched
 from udfs.work import PART_ERROR, Work, variable
@@ -22,9 +23,12 @@ from udfs.work import PART_ERROR, Work, variable
 _PART = "_part"
 
 
-def plan(source: DataFrame, work: Work, ledger: Ledger) -> Pass:
-    """Return the pass that a run would begin with, tokens counted; spends nothing."""
-    return Pass(work.prepare(source), work, ledger, count_tokens=True)
+def plan(source: DataFrame, work: Work, ledger: Ledger) -> Passes:
+    """Return the passes that a run would begin with, tokens counted; spends nothing.
+
+    Of several models, a later one has the rows for which the ledger has an error that goes on.
+    """
+    return in_turn(source, work, "", lambda rows, it: Pass(rows, it, ledger, count_tokens=True))
 
 
 def run(
@@ -34,13 +38,20 @@ def run(
     run_id: str,
     watch: Watch = unwatched,
     budget: Budget = UNLIMITED,
-) -> Pass:
-    """Ask for all misses of the source that the budget holds; return the pass that has its rows.
+) -> Passes:
+    """Ask for all misses of the source that the budget holds; return the passes with its rows.
 
     `source` must give the same rows whenever it is read, and each key once. Raises TableError
     where it does not name each row by its key.
     """
-    return _run(work.prepare(source), work, ledger, run_id, watch, budget)
+
+    def ask(rows: DataFrame, mine: Work) -> Pass:
+        nonlocal budget
+        done = _run(rows, mine, ledger, run_id, watch, budget)
+        budget = budget.of_next_model(done.paid.input_tokens, done.paid.output_tokens)
+        return done
+
+    return in_turn(source, work, run_id, ask)
 
 
 def _run(

@@ -20,7 +20,7 @@ from chains.models.base import QuotaAddress
 from chains.models.endpoint_settings import QuotaSettings
 from chains.models.loop_thread import LoopThread
 from udfs.allowance import Allowance
-from udfs.budget import UNLIMITED, Budget
+from udfs.budget import UNLIMITED, Budget, Price
 from udfs.purse import Purse, Tokens
 from udfs.turns import Asked, Turns
 
@@ -31,6 +31,7 @@ _Counts = tuple[int | None, int | None]
 def served(
     quotas: Mapping[str, QuotaSettings],
     budget: Budget = UNLIMITED,
+    prices: Mapping[str, Price | None] | None = None,
     *,
     host: str = "127.0.0.1",
     bind: str | None = None,
@@ -38,10 +39,12 @@ def served(
 ) -> Iterator[QuotaAddress]:
     """Lease requests until the block ends: `quotas` by endpoint, and one budget for all of them.
 
+    `prices` by model are what the budget is spent at; see `Purse`.
+
     `host` is the driver as executors reach it, `bind` the address to listen at, if that is another.
     """
     token = secrets.token_hex(16)
-    desk = _Desk(quotas, budget, clock)
+    desk = _Desk(quotas, Purse(budget, prices), clock)
     thread = LoopThread(partial(_listening, desk, token.encode(), bind or host))
     try:
         yield QuotaAddress(host, thread.held, token)
@@ -53,10 +56,9 @@ class _Desk:
     """The queues of all endpoints, which share the budget."""
 
     def __init__(
-        self, quotas: Mapping[str, QuotaSettings], budget: Budget, clock: Callable[[], float]
+        self, quotas: Mapping[str, QuotaSettings], purse: Purse, clock: Callable[[], float]
     ) -> None:
-        self._quotas, self._clock = quotas, clock
-        self._purse = Purse(budget)
+        self._quotas, self._purse, self._clock = quotas, purse, clock
         self._turns: dict[str, Turns] = {}
 
     def turns(self, endpoint: str) -> Turns:
@@ -76,9 +78,9 @@ class _Client:
     """A connection's requests, by the client's own numbers."""
 
     def __init__(
-        self, turns: Turns, patience_seconds: float, send: Callable[[bytes], None]
+        self, turns: Turns, model: str, patience_seconds: float, send: Callable[[bytes], None]
     ) -> None:
-        self._turns, self._patience, self._send = turns, patience_seconds, send
+        self._turns, self._model, self._patience, self._send = turns, model, patience_seconds, send
         self._asked: dict[int, Asked] = {}
 
     def hear(self, do: str, **message: Any) -> None:
@@ -96,7 +98,8 @@ class _Client:
             self._end(number, (None, None))
 
     def _lease(self, number: int, most: tuple[int, int]) -> None:
-        asked = Asked(Tokens(*most), self._patience, partial(self._reply, number))
+        reply = partial(self._reply, number)
+        asked = Asked(Tokens(*most), self._patience, reply, model=self._model)
         self._asked[number] = asked
         self._turns.ask(asked)
 
@@ -153,8 +156,9 @@ async def _converse(
         if not hmac.compare_digest((await reader.readline()).rstrip(), token):
             return
         hello = json.loads(await reader.readline())
-        turns = desk.turns(hello["endpoint"])
-        client = _Client(turns, hello["patience_seconds"], writer.write)
+        model = hello["model"]
+        turns = desk.turns(model.partition("/")[0])
+        client = _Client(turns, model, hello["patience_seconds"], writer.write)
         async for line in reader:
             client.hear(**json.loads(line))
             desk.advance()

@@ -12,7 +12,7 @@ from udfs.purse import Purse, Tokens
 
 @dataclass(eq=False)
 class Asked:
-    """A request that waits for its lease, or holds it: `counted`.
+    """A request to `model` that waits for its lease, or holds it: `counted`.
 
     `reply` gets None with the lease, or the error of a request that has to end without.
     """
@@ -21,6 +21,7 @@ class Asked:
     patience_seconds: float
     reply: Callable[[CompletionError | None], None]
     counted: Counted | None = None
+    model: str = ""
 
 
 class Turns:
@@ -40,7 +41,7 @@ class Turns:
         """Take back the lease of a request, or its place in the queue."""
         if asked.counted is not None:
             self.allowance.end(asked.counted, used.total)
-            self._purse.settle(asked.most, used)
+            self._purse.settle(asked.most, used, asked.model)
         elif asked in self._waiting:
             self._waiting.remove(asked)
 
@@ -53,7 +54,7 @@ class Turns:
             try:
                 wait = max(
                     self.allowance.wait(asked.most.total, asked.patience_seconds),
-                    self._purse.wait(asked.most),
+                    self._purse.wait(asked.most, asked.model),
                 )
             except CompletionError as refusal:
                 self._waiting.popleft().reply(refusal)
@@ -63,7 +64,7 @@ class Turns:
                 return
             self._waiting.popleft()
             asked.counted = self.allowance.take(asked.most.total)
-            self._purse.reserve(asked.most)
+            self._purse.reserve(asked.most, asked.model)
             asked.reply(None)
 
     def _come_back(self, wait: float) -> None:

@@ -1,7 +1,7 @@
 """What a job does with each row, and the columns that a row gets."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pyspark.sql import Column, DataFrame
@@ -10,6 +10,7 @@ from pyspark.sql import types as T
 
 from chains.base import Chain
 from chains.errors import CompletionError, Pending
+from chains.models.base import ModelRef
 from udfs.arrow import Pinned
 from udfs.columns import ERROR_TYPE, completion_type
 from udfs.completion import variables_struct
@@ -23,7 +24,9 @@ class Work:
     """What to do with each source row: `key` names it, `columns` feeds the chain's variables.
 
     `keep` are further source columns that go to the target. `reuse` is whether the ledger answers.
-    `source` is what rows and messages call the source: table@version.
+    `source` is what rows and messages call the source: table@version. A row whose error has one of
+    the codes `next_model_on` goes on to the first of `next_models`, and so on; their chains have
+    the same variables and schema.
     """
 
     pinned: Pinned
@@ -32,6 +35,19 @@ class Work:
     keep: tuple[str, ...] = ()
     reuse: bool = True
     source: str = "source"
+    next_models: tuple[Pinned, ...] = ()
+    next_model_on: frozenset[str] = frozenset()
+
+    @property
+    def models(self) -> tuple[ModelRef, ...]:
+        """The models in their order."""
+        return tuple(it.model for it in (self.pinned, *self.next_models))
+
+    def in_turn(self) -> "list[Work]":
+        """Return the work of each model, in their order; behind the last one no row goes on."""
+        first = replace(self, next_models=())
+        *others, last = [replace(first, pinned=it) for it in (self.pinned, *self.next_models)]
+        return [*others, replace(last, next_model_on=frozenset())]
 
     @cached_property
     def chain(self) -> Chain:

@@ -28,6 +28,9 @@ class Parameters(BaseModel):
     seed: int = 0
     stop: tuple[str, ...] = ()
     sentences: int = Field(3, ge=1, description="how many sentences an extractive model picks")
+    min_log_probability: float | None = Field(
+        None, le=0.0, description="of an answer's tokens, their mean; below it is no answer"
+    )
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,18 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said. `latency_ms` is the time of the call (of the batch, where batched)."""
+    """What a model said. `latency_ms` is the time of the call (of the batch, where batched).
+
+    `log_probability` is the mean of its tokens' natural log-probabilities, where the request's
+    parameters have a `min_log_probability`; None where the model does not say.
+    """
 
     text: str
     finish_reason: str | None
     usage: Usage
     latency_ms: float
     flags: tuple[str, ...] = ()
+    log_probability: float | None = None
 
 
 Outcome = Answer | CompletionError

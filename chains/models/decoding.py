@@ -1,4 +1,4 @@
-"""What is done to a model's scores between two tokens: sampling by row, and stop strings."""
+"""What happens between two tokens: sampling by row, stop strings, how probable a token was."""
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -86,6 +86,44 @@ class HalfEnded:
         self.ended.update(row for row, token in enumerate(last) if token in self.ends)
         self.ended.update(self.stop.lengths if self.stop else ())
         return torch.full((self.rows,), 2 * len(self.ended) >= self.rows, device=input_ids.device)
+
+
+class LogProbabilities:
+    """Notes how probable the model found each token that its rows took (natural logarithm).
+
+    It comes before all that changes the scores: schema, temperature and noise have no part in it.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._running = list(range(rows))
+        self._next: Any = None
+        self._taken: list[tuple[list[int], Any]] = []
+        self._last: dict[int, Any] = {}
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        """Note the tokens of the step before; return the scores (rows, vocabulary) as they are."""
+        if self._next is not None:
+            self._taken.append((self._running, self._next.gather(1, input_ids[:, -1:])))
+        self._next = scores.log_softmax(dim=-1)
+        return scores
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows alone; the last token of the others is in what they gave."""
+        for row in set(range(len(self._running))).difference(rows):
+            self._last[self._running[row]] = self._next[row]
+        self._running = [self._running[row] for row in rows]
+        self._next = self._next[list(rows)]
+
+    def of(self, answers: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Return the log-probability of every token that was generated for each row."""
+        self.keep([])
+        found: list[list[float]] = [[] for _ in answers]
+        for running, taken in self._taken:
+            for row, noted in zip(running, taken[:, 0].tolist(), strict=True):
+                found[row].append(noted)
+        for row, ids in enumerate(answers):
+            found[row].append(self._last[row][ids[-1]].item())
+        return found
 
 
 def row_seed(seed: int, prompt: Sequence[int]) -> int:

@@ -284,6 +284,8 @@ class EndpointModel:
         }
         if parameters.stop:
             body["stop"] = list(parameters.stop)
+        if parameters.min_log_probability is not None:
+            body["logprobs"] = True
         if schema is not None:
             json_schema = {"name": "answer", "strict": True, "schema": dict(schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": json_schema}
@@ -312,7 +314,7 @@ def _limit_of(settings: EndpointSettings) -> Limit:
 def _quota_of(ref: ModelRef, patience_seconds: float) -> Quota:
     if ref.quota is None:
         return UNLIMITED
-    return QuotaClient(ref.quota, ref.name.partition("/")[0], patience_seconds)
+    return QuotaClient(ref.quota, ref.name, patience_seconds)
 
 
 def open_client(

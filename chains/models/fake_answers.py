@@ -11,6 +11,7 @@ Document = dict[str, Any]
 
 _KEY = re.compile(r"key=(\S+)")
 _FIRST_WORDS = 8
+LOG_PROBABILITY = -0.125
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ def completion(question: Question, sequence: int) -> Document:
                 "index": 0,
                 "message": {"role": "assistant", "content": text, "refusal": None},
                 "finish_reason": "stop",
-                "logprobs": None,
+                "logprobs": log_probabilities(text, LOG_PROBABILITY)
+                if question.body.get("logprobs")
+                else None,
             }
         ],
         "usage": {
@@ -77,6 +80,11 @@ def completion(question: Question, sequence: int) -> Document:
             "total_tokens": question.input_tokens + output_tokens,
         },
     }
+
+
+def log_probabilities(text: str, each: float) -> Document:
+    """Return what stands under `logprobs`: every token (a word here) is as probable."""
+    return {"content": [{"token": word, "logprob": each} for word in text.split()]}
 
 
 def _answer(question: Question) -> str:
@@ -93,14 +101,27 @@ def events(document: Document, include_usage: bool) -> list[bytes]:
     choices = document["choices"] or [{"message": {"content": ""}, "finish_reason": None}]
     message, finish_reason = choices[0]["message"], choices[0]["finish_reason"]
     words = re.findall(r"\S+\s*|\s+", message.get("content") or "")
-    deltas = [({"role": "assistant", "content": ""}, None)]
-    deltas += [({"content": word}, None) for word in words]
-    deltas += [({}, finish_reason)]
+    told = (choices[0].get("logprobs") or {}).get("content") or []
+    deltas: list[tuple[Document, str | None, list[Document]]] = [
+        ({"role": "assistant", "content": ""}, None, [])
+    ]
+    deltas += [({"content": word}, None, told[i : i + 1]) for i, word in enumerate(words)]
+    deltas += [({}, finish_reason, [])]
     head = {key: document[key] for key in ("id", "created", "model")}
     head["object"] = "chat.completion.chunk"
     chunks = [
-        {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
-        for delta, reason in deltas
+        {
+            **head,
+            "choices": [
+                {
+                    "index": 0,
+                    "delta": delta,
+                    "finish_reason": reason,
+                    "logprobs": {"content": tokens} if tokens else None,
+                }
+            ],
+        }
+        for delta, reason, tokens in deltas
     ]
     if include_usage:
         chunks.append({**head, "choices": [], "usage": document.get("usage")})

@@ -243,6 +243,12 @@ def _lone_surrogate(document: Document, fault: Fault) -> None:
     _say(document, _content(document) + " \ud83d", "stop")
 
 
+def _unsure(document: Document, fault: Fault) -> None:
+    """Call every token of the answer improbable: `logprob`, by default -4."""
+    for token in (document["choices"][0]["logprobs"] or {}).get("content", ()):
+        token["logprob"] = fault.get("logprob", -4.0)
+
+
 def _say_this(document: Document, fault: Fault) -> None:
     _say(document, fault["content"], "stop")
 
@@ -281,5 +287,6 @@ EDITS: dict[str, Callable[[Document, Fault], None]] = {
     "lone_surrogate": _lone_surrogate,
     "malformed_json_content": _malformed_json_content,
     "content": _say_this,
+    "unsure": _unsure,
     "echo_request": _echo_request,
 }

@@ -8,6 +8,7 @@ import json
 import re
 import time
 from collections.abc import Awaitable, Mapping
+from statistics import fmean
 from types import TracebackType
 from typing import Any, Self
 
@@ -212,18 +213,22 @@ def read_answer(body: bytes, latency_ms: float, streamed: bool = False) -> Answe
     found = _read(body, streamed)
     if found is None:
         raise ServerError("status 200 without a completion")
-    refusal, text, finish_reason, usage = found
+    refusal, text, finish_reason, usage, log_probability = found
     if refusal:
         raise Refused("the model declined to answer", raw=clean_text(refusal)[0])
     cleaned, replaced = clean_text(text)
     flags = ("replaced_surrogates",) if replaced else ()
-    return Answer(cleaned, finish_reason, usage, latency_ms, flags)
+    return Answer(cleaned, finish_reason, usage, latency_ms, flags, log_probability)
 
 
-def _read(body: bytes, streamed: bool) -> tuple[str | None, str, str | None, Usage] | None:
-    """Return refusal, text, finish reason and usage; None and no error, which would hold the body.
+_Found = tuple[str | None, str, str | None, Usage, float | None]
 
-    Written for bodies of any shape: what is looked for and not there ends in None.
+
+def _read(body: bytes, streamed: bool) -> _Found | None:
+    """Return refusal, text, finish reason, usage and mean log-probability of a completion.
+
+    Written for bodies of any shape: what is looked for and not there ends in None, and not in an
+    error, which would hold the body.
     """
     try:
         completion = read_stream(body) if streamed else json.loads(body)
@@ -236,7 +241,17 @@ def _read(body: bytes, streamed: bool) -> tuple[str | None, str, str | None, Usa
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
     finish_reason = finish_reason if isinstance(finish_reason, str) else None
-    return str(refusal) if refusal else None, text, finish_reason, tokens
+    said = str(refusal) if refusal else None
+    return said, text, finish_reason, tokens, _log_probability(choice.get("logprobs"))
+
+
+def _log_probability(told: Any) -> float | None:
+    """Return the mean over the tokens, None where they are not told of in the OpenAI form."""
+    tokens = told.get("content") if isinstance(told, Mapping) else None
+    try:
+        return fmean(token["logprob"] for token in tokens) if tokens else None
+    except (LookupError, TypeError):
+        return None
 
 
 def _text(content: Any, finish_reason: str | None) -> str:

@@ -22,10 +22,13 @@ class QuotaClient:
     its leases; the next request opens another one.
     """
 
-    def __init__(self, address: QuotaAddress, endpoint: str, patience_seconds: float) -> None:
-        """Connect to nothing yet; a cool-down above `patience_seconds` is not waited for."""
+    def __init__(self, address: QuotaAddress, model: str, patience_seconds: float) -> None:
+        """Connect to nothing yet; a cool-down above `patience_seconds` is not waited for.
+
+        `model` is ENDPOINT/MODEL.
+        """
         self._address = address
-        self._hello = {"endpoint": endpoint, "patience_seconds": patience_seconds}
+        self._hello = {"model": model, "patience_seconds": patience_seconds}
         self._numbers = count()
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._opening = asyncio.Lock()

@@ -16,6 +16,7 @@ def read_stream(body: bytes) -> dict[str, Any]:
     text, refusal = "", ""
     finish_reason: str | None = None
     usage, ended = None, False
+    tokens: list[Any] = []
     for data in _data(body):
         if data == _END:
             ended = True
@@ -29,10 +30,13 @@ def read_stream(body: bytes) -> dict[str, Any]:
             text += _text(delta.get("content"))
             refusal += delta.get("refusal") or ""
             finish_reason = choice.get("finish_reason") or finish_reason
+            told = choice.get("logprobs")
+            tokens += (told.get("content") or []) if isinstance(told, dict) else []
     if not ended and finish_reason is None:
         raise ValueError("the stream was cut")
     message = {"content": text, "refusal": refusal or None}
-    return {"choices": [{"message": message, "finish_reason": finish_reason}], "usage": usage}
+    choice = {"message": message, "finish_reason": finish_reason, "logprobs": {"content": tokens}}
+    return {"choices": [choice], "usage": usage}
 
 
 def _data(body: bytes) -> Iterator[str]:

@@ -5,8 +5,10 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from chains.errors import CompletionError, ContextLengthExceeded, JobError
@@ -23,7 +25,7 @@ from chains.models.base import (
     isolate,
 )
 from chains.models.batching import pack
-from chains.models.decoding import GumbelSampler, row_seed
+from chains.models.decoding import GumbelSampler, LogProbabilities, row_seed
 from chains.models.digest import folder_digest
 from chains.models.generation import Batch, Generated, RowProcessor, generate
 from chains.models.grammar import Grammars
@@ -112,20 +114,29 @@ class TransformersModel:
         started = time.perf_counter()
         shares, device = self._prefixes, self._network.device
         parameters = requests[0].parameters
+        held = parameters.min_log_probability is not None
+        noted = LogProbabilities(len(requests)) if held else None
         try:
             batch = Batch(
                 *self._pad([prompt.ids for prompt in prompts]),
                 past=shares.before(prompts) if shares else None,
                 shrinks=shares is not None and device.type == "cpu",  # a GPU would wait for it
             )
-            processors = self._processors(requests, prompts)
+            processors = [*([noted] if noted else []), *self._processors(requests, prompts)]
             given = generate(self._network, batch, parameters, processors, self._decode)
+            probabilities = noted.of([it.ids for it in given]) if noted else None
         except torch.AcceleratorError as error:
             raise JobError(f"the GPU failed under {self.ref.name}: {error}") from error
         latency_ms = (time.perf_counter() - started) * 1000
-        return [
+        answers = [
             self._answer(request, len(prompt.ids), it, latency_ms)
             for request, prompt, it in zip(requests, prompts, given, strict=True)
+        ]
+        if probabilities is None:
+            return list(answers)
+        return [
+            replace(it, log_probability=fmean(row[: it.usage.output_tokens]))
+            for it, row in zip(answers, probabilities, strict=True)
         ]
 
     def _answer(self, request: Request, read: int, given: Generated, latency_ms: float) -> Answer:

@@ -73,6 +73,28 @@ def words(count):
     return " ".join(f"w{i}" for i in range(count))
 
 
+SURE = chain(parameters=Parameters(max_output_tokens=ANSWER_TOKENS, min_log_probability=-0.5))
+
+
+def as_probable_as(log_probability):
+    return Scripted(lambda request: replace(answer("mill"), log_probability=log_probability))
+
+
+def test_an_answer_less_probable_than_the_chain_takes_is_none_and_kept_raw():
+    for log_probability in (-0.51, -math.inf, math.nan):
+        [completion] = complete(SURE, as_probable_as(log_probability), "a")
+        assert (code(completion), completion.result) == ("low_confidence", None)
+        assert (completion.raw, completion.finish_reason) == ("mill", "stop")
+        assert not completion.error.retryable
+    [completion] = complete(SURE, as_probable_as(-0.5), "a")
+    assert (code(completion), completion.result) == (None, "mill")
+
+
+def test_a_model_that_does_not_say_how_probable_its_answers_are_stops_the_job():
+    with pytest.raises(JobError, match=r"min_log_probability is -0\.5, and scripted@1 does not"):
+        complete(SURE, as_probable_as(None), "a")
+
+
 # -- rows and answers
 
 

@@ -149,6 +149,7 @@ def test_defaults_stay_for_another_one_would_be_another_question_under_an_old_fi
         "seed": 0,
         "stop": (),
         "sentences": 3,
+        "min_log_probability": None,
     }
 
 

@@ -76,7 +76,7 @@ def test_endpoints_are_listed_with_their_models_tasks_and_states(conf, capsys):
 
 def test_a_prompt_is_asked_once_and_its_answer_told(conf, capsys):
     with FakeEndpoint() as endpoint:
-        path = conf(one={"base_url": endpoint.base_url})
+        path = conf(["extractive", "endpoint:one/m"], one={"base_url": endpoint.base_url})
         code, out, _ = run(capsys, "ask", path, "one", "key=r1 say hello", "--json")
         told = json.loads(out)
         assert run(capsys, "ask", path, "one/other", "key=r2")[0] == 0

@@ -8,7 +8,7 @@ import yaml
 from chains.errors import SettingsError
 from jobs.cli_batch import _cost_line
 from jobs.pinning import pin_work
-from jobs.plan import _cost
+from jobs.plan import _cost, _OfModel
 from jobs.prices import read_prices
 from jobs.spending import budget_of
 from udfs.budget import Price
@@ -22,7 +22,7 @@ def price(job):
 
     def price(model, *more):
         settings = job(ENDPOINT, f"chain.model={model}", *more)
-        return budget_of(settings, pin_work(settings).pinned.model).price
+        return budget_of(settings, pin_work(settings).models).price
 
     return price
 
@@ -66,6 +66,11 @@ def test_money_is_not_limited_where_the_price_is_unknown(price):
 
 def test_a_plan_says_of_which_date_its_prices_are():
     tokens = {"input": 10**6, "expected_output": 10**6, "output": 2 * 10**6}
-    listed = _cost(tokens, Price(1, 2, "EUR", datetime.date(2026, 2, 1)))
-    assert _cost_line(listed) == "3.0000 EUR, at most 5.0000; list prices of 2026-02-01"
-    assert _cost_line(_cost(tokens, Price(1, 2))) == "3.0000 USD, at most 5.0000"
+
+    def cost(*prices):
+        return _cost([_OfModel("m", 1, tokens, price, None) for price in prices])
+
+    listed = Price(1, 2, "EUR", datetime.date(2026, 2, 1))
+    assert _cost_line(cost(listed)) == "3.0000 EUR, at most 5.0000; list prices of 2026-02-01"
+    assert _cost_line(cost(Price(1, 2))) == "3.0000 USD, at most 5.0000"
+    assert _cost_line(cost(None, listed, listed)).startswith("6.0000 EUR, at most 10.0000; list")

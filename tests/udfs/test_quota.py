@@ -99,7 +99,7 @@ def test_of_a_budget_no_more_is_spent_than_there_is(serve, client):
 
 
 def say(connection, quota, *messages):
-    hello = {"endpoint": "fake", "patience_seconds": 1}
+    hello = {"model": "fake", "patience_seconds": 1}
     lines = [quota.token, *(json.dumps(it) for it in (hello, *messages))]
     connection.sendall("".join(f"{it}\n" for it in lines).encode())
 

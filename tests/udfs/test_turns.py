@@ -153,3 +153,16 @@ def test_a_budget_is_reserved_spent_and_kept(clock, budget):
     assert isinstance(line.went[2], CapReached) is (budget is PRICED)
     line.ask(1, tokens=(60, 60))
     assert isinstance(line.went[3], CapReached)
+
+
+def test_a_budget_is_spent_at_the_price_of_each_model():
+    purse = Purse(Budget(max_cost=1.0, price=Price(1_000, 1_000)), {"dear": Price(10_000, 10_000)})
+    request = Tokens(30, 30)  # 0.06, or 0.6 of the dear one
+    assert purse.wait(request, "dear") == 0
+    purse.reserve(request, "dear")
+    assert purse.wait(request, "dear") == float("inf")
+    assert purse.wait(request) == 0
+    purse.settle(request, request, "dear")
+    assert purse.wait(request) == 0
+    with pytest.raises(CapReached):
+        purse.wait(request, "dear")

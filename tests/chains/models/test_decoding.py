@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chains.models.decoding import GumbelSampler, StopStrings, row_seed
+from chains.models.decoding import GumbelSampler, LogProbabilities, StopStrings, row_seed
 
 CPU = torch.device("cpu")
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0, -torch.inf])
@@ -64,3 +64,25 @@ def test_the_end_of_the_prompt_completes_no_stop_string():
 def test_a_stop_string_is_found_at_the_end_of_a_long_answer():
     stop = StopStrings(("END",), 0, letters)
     assert stop(torch.tensor([[*map(ord, "x" * 500 + "END")]]), None).tolist() == [True]
+
+
+def test_tokens_are_noted_as_the_model_found_them_and_not_as_they_were_drawn():
+    noted, sampler = LogProbabilities(2), GumbelSampler(9.0, 1.0, [1, 2], CPU)
+    answers = torch.zeros(2, 0, dtype=torch.long)
+    for _ in range(3):
+        drawn = sampler(None, noted(answers, LOGITS.expand(2, -1)))
+        answers = torch.cat([answers, drawn.argmax(dim=-1, keepdim=True)], dim=1)
+    expected = LOGITS.log_softmax(-1)[answers]
+    assert noted.of(answers.tolist()) == expected.tolist()
+
+
+def test_of_rows_that_leave_all_tokens_are_noted():
+    noted, rows = LogProbabilities(3), torch.tensor([[0], [1], [2]])
+    noted(torch.zeros(3, 0, dtype=torch.long), LOGITS.expand(3, -1))
+    noted.keep([1, 2])
+    noted(rows[[1, 2]], LOGITS.expand(2, -1))
+    noted.keep([1])
+    noted(torch.tensor([[2, 1]]), LOGITS)
+    answers = [[0], [1, 2], [2, 1, 0]]
+    expected = LOGITS.log_softmax(-1)
+    assert noted.of(answers) == [[expected[it].item() for it in row] for row in answers]

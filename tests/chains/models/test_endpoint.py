@@ -83,6 +83,15 @@ def kinds(outcomes):
 # What is asked, and what is answered
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_log_probabilities_are_asked_for_where_they_count(model_at, stream):
+    with FakeEndpoint(FakeSettings(faults={"r2": "unsure"})) as endpoint:
+        model = model_at(endpoint, stream=stream)
+        sure = Parameters(min_log_probability=-1.0)
+        asked = [request("r1", parameters=sure), request("r2", parameters=sure), request("r3")]
+        assert [it.log_probability for it in model.complete(asked)] == [-0.125, -4.0, None]
+
+
 def test_answers_come_in_the_order_of_their_requests(serve, model_at):
     endpoint = serve(latency=0.003, latency_sigma=1.0)
     outcomes = model_at(endpoint, concurrency=8).complete(requests(50))

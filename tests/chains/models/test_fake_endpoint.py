@@ -243,6 +243,8 @@ def test_odd_completions(serve, client_of):
     assert (echoed["authorization"], echoed["body"]["seed"]) == ("Bearer k", 3)
     assert said(ask(client, "lone_surrogate"))[0] == whole.format("lone_surrogate") + " \ud83d"
     assert said(ask(client, "malformed_json_content"))[0].startswith("```json\n")
+    unsure = ask(client, "unsure", logprobs=True).choices[0].logprobs
+    assert {token.logprob for token in unsure.content} == {-4.0}
     assert {call.key for call in endpoint.calls()} == set(EDITS)
 
 

@@ -12,14 +12,19 @@ from chains.models.server_sent_events import read_stream
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "key=r1 un \u00e9t\u00e9"}]}
 
 
-def stream(include_usage=True):
-    question = read_question(json.dumps(QUESTION).encode())
+def stream(include_usage=True, **more):
+    question = read_question(json.dumps(QUESTION | more).encode())
     return b"".join(events(completion(question, 1), include_usage))
 
 
 def test_a_stream_is_the_same_answer_as_a_whole_response():
     whole = json.dumps(completion(read_question(json.dumps(QUESTION).encode()), 1)).encode()
     assert read_answer(stream(), 1.0, streamed=True) == read_answer(whole, 1.0)
+
+
+def test_a_stream_tells_how_probable_its_tokens_are_and_only_where_asked():
+    assert read_answer(stream(logprobs=True), 1.0, streamed=True).log_probability == -0.125
+    assert read_answer(stream(), 1.0, streamed=True).log_probability is None
 
 
 def test_lines_may_end_in_both_ways_and_comments_are_passed_over():
