@@ -85,7 +85,7 @@ def test_no_token_of_the_budget_no_call(spark, priced, endpoint, tmp_path):
 
 def test_who_does_not_confirm_pays_nothing_and_writes_nothing(spark, priced, endpoint, tmp_path):
     told = []
-    with pytest.raises(JobError, match="nothing was asked"):
+    with pytest.raises(JobError, match="nothing more was asked"):
         run_batch(spark, priced(), confirm=lambda it: told.append(str(it)))
     assert endpoint.calls() == []
     assert not (tmp_path / "target").exists()

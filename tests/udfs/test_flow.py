@@ -100,7 +100,7 @@ def test_misses_are_spread_over_tasks_whatever_their_lengths(spark, ledger, leng
         [(str(i), f"{i} " + "x" * n) for i, n in enumerate(lengths)], "id string, document string"
     )
     with flow.plan(source, work("python:local_models:Echo"), ledger) as planned:
-        sizes = [len(it) for it in planned._misses().rdd.glom().collect()]
+        sizes = [len(it) for it in planned.passes[0]._misses().rdd.glom().collect()]
     assert sum(sizes) == 40
     assert sum(size > 0 for size in sizes) >= 2
 

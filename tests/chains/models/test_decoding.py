@@ -82,7 +82,7 @@ def test_of_rows_that_leave_all_tokens_are_noted():
     noted.keep([1, 2])
     noted(rows[[1, 2]], LOGITS.expand(2, -1))
     noted.keep([1])
-    noted(torch.tensor([[2, 1]]), LOGITS)
+    noted(torch.tensor([[2, 1]]), LOGITS.expand(1, -1))
     answers = [[0], [1, 2], [2, 1, 0]]
     expected = LOGITS.log_softmax(-1)
     assert noted.of(answers) == [[expected[it].item() for it in row] for row in answers]
