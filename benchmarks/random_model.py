@@ -51,7 +51,8 @@ def build_llama(
     """Write a chat model of about 31M parameters (Llama) to `folder` and return it.
 
     The tokenizer uses only the first few hundred of `vocabulary` ids; the rest are there for the
-    cost of the output layer. A random model may still answer with one of them: it decodes to "".
+    cost of the output layer and never the likeliest. Its weights are spread wide, so that it does
+    not repeat the prompt's last token.
     """
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -64,10 +65,13 @@ def build_llama(
         num_attention_heads=hidden // 64,
         num_key_value_heads=hidden // 128,
         max_position_embeddings=window,
+        initializer_range=0.1,
         tie_word_embeddings=True,
         **_ids(tokenizer),
     )
-    return _save(_random(LlamaForCausalLM, config), tokenizer, folder)
+    model = _random(LlamaForCausalLM, config)
+    model.get_input_embeddings().weight.data[len(tokenizer) :] = 0
+    return _save(model, tokenizer, folder)
 
 
 def build_seq2seq(folder: Path) -> Path:
