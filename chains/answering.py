@@ -124,6 +124,9 @@ def _first(
     chain: "Chain", questions: Sequence[Question], model: Model, known: Mapping[str, Outcome]
 ) -> Iterator[list[tuple[int, Completion]]]:
     """Give what is known, then ask the others."""
+    if not known:
+        yield from _call(chain, questions, model)
+        return
     left = [i for i, question in enumerate(questions) if question.fingerprint not in known]
     if len(left) < len(questions):
         yield [

@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 from chains.models.base import QuotaAddress
 from chains.models.endpoint_settings import QuotaSettings
 from jobs.settings import JobSettings
-from jobs.spending import budget_of, prices_of
+from jobs.spending import budget_of
 from udfs.arrow import Pinned
 from udfs.quota import served
 from udfs.work import Work
@@ -32,8 +32,7 @@ def leasing(spark: SparkSession, settings: JobSettings, work: Work) -> Iterator[
         return
     host = str(spark.conf.get("spark.driver.host"))
     bind = str(spark.conf.get("spark.driver.bindAddress", host))
-    names = (it.name for it in work.models)
-    prices = dict(zip(names, prices_of(settings, work.models), strict=True))
+    prices = dict(zip((it.name for it in work.models), budget.prices, strict=True))
     with served(quotas, budget, prices, host=host, bind=bind) as address:
 
         def leased(work: Work) -> Work:

@@ -4,18 +4,9 @@ from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 
-from pydantic import Field
-
 from jobs.jvm import conf_file
-from jobs.settings import Section, read_section
+from jobs.settings import Section, TokenPrice, read_section
 from udfs.budget import Price
-
-
-class TokenPrice(Section):
-    """Money for a million tokens."""
-
-    input: float = Field(ge=0, allow_inf_nan=False)
-    output: float = Field(ge=0, allow_inf_nan=False)
 
 
 class PriceTable(Section):

@@ -87,11 +87,16 @@ class TargetSettings(Section):
     keep: tuple[str, ...] = ()
 
 
-class PriceSettings(Section):
-    """Money for a million tokens of the model."""
+class TokenPrice(Section):
+    """Money for a million tokens."""
 
     input: float = Field(ge=0, allow_inf_nan=False)
     output: float = Field(ge=0, allow_inf_nan=False)
+
+
+class PriceSettings(TokenPrice):
+    """What a model costs, and in which money."""
+
     currency: str = "USD"
 
 

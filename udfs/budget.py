@@ -59,6 +59,11 @@ class Budget:
     next_prices: tuple[Price | None, ...] = ()
 
     @property
+    def prices(self) -> tuple[Price | None, ...]:
+        """The price of each model in turn."""
+        return (self.price, *self.next_prices)
+
+    @property
     def is_limited(self) -> bool:
         """Whether there is anything that may be reached."""
         return self.max_tokens is not None or self.max_cost is not None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import reduce
-from types import TracebackType
+from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -79,14 +79,9 @@ class Passes:
     def __enter__(self) -> "Passes":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: Any) -> None:
         """End every pass."""
-        self._held.__exit__(kind, error, traceback)
+        self._held.__exit__(*raised)
 
 
 def in_turn(

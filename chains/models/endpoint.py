@@ -12,7 +12,6 @@ from tenacity import (
     AsyncRetrying,
     RetryCallState,
     retry_if_exception_type,
-    wait_random_exponential,
 )
 
 from chains.errors import (
@@ -44,6 +43,7 @@ from chains.models.handover import Handover
 from chains.models.latency import pace_of
 from chains.models.limiter import AdaptiveLimit, FixedLimit, Limit, Signal
 from chains.models.loop_thread import LoopThread
+from chains.models.patience import Patience, failure, said_by_server
 from chains.models.quota import NOTHING, UNLIMITED, Lease, Quota
 from chains.models.quota_client import QuotaClient
 from chains.models.slots import Slots
@@ -57,7 +57,6 @@ Keep = Callable[[Outcome], Awaitable[None]]
 
 _CHARACTERS_PER_TOKEN = 4
 _TOKENS_AROUND_MESSAGE = 4
-_FIRST_BACKOFF_SECONDS = 0.5
 _SIGNALS: dict[type[CompletionError], Signal] = {
     RateLimited: "refused",
     ServerError: "failed",
@@ -91,9 +90,7 @@ class EndpointModel:
         self._circuit = Circuit(
             self._settings.circuit_failures, self._settings.max_retry_wait_seconds
         )
-        self._backoff = wait_random_exponential(
-            multiplier=_FIRST_BACKOFF_SECONDS, max=self._settings.max_retry_wait_seconds
-        )
+        self._patience = Patience(self._settings)
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Return an estimate: a token for each 4 characters, and 4 around each message.
@@ -171,7 +168,7 @@ class EndpointModel:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(TransientError),
             wait=partial(self._wait, client),
-            stop=self._gives_up,
+            stop=self._patience.gives_up,
             reraise=True,
         )
         most = Usage(self.count_tokens(request.messages), request.parameters.max_output_tokens)
@@ -216,8 +213,8 @@ class EndpointModel:
             signal = _SIGNALS.get(type(error), "rejected")
             if not isinstance(error, _PERHAPS_PAID):
                 lease.used = NOTHING
-            if isinstance(error, TransientError) and error.retry_after:
-                self._hold_back(client, error.retry_after)
+            if said := said_by_server(error):
+                self._hold_back(client, said)
             if isinstance(error, CredentialRejected):
                 self._rejected = str(error)
             raise
@@ -250,17 +247,11 @@ class EndpointModel:
 
         A 429 that says nothing holds back all rows too, unless slots adapt to it.
         """
-        error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, TransientError) and error.retry_after:
-            return error.retry_after
-        seconds = self._backoff(state)
-        if isinstance(error, RateLimited) and not self._adapts:
+        seconds, error = self._patience.wait(state), failure(state)
+        says_nothing = isinstance(error, RateLimited) and not said_by_server(error)
+        if says_nothing and not self._adapts:
             self._hold_back(client, seconds)
         return seconds
-
-    def _gives_up(self, state: RetryCallState) -> bool:
-        too_long = state.upcoming_sleep > self._settings.max_retry_wait_seconds
-        return too_long or state.attempt_number >= self._settings.attempts
 
     def _asked(self, request: Request) -> dict[str, Any]:
         body = self.body(request)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote, urlencode
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
+from tenacity import Retrying, retry_if_exception_type
 
 from chains.errors import (
     CompletionError,
@@ -23,6 +23,7 @@ from chains.models.endpoint_kinds import KINDS
 from chains.models.endpoint_settings import EndpointSettings
 from chains.models.limiter import FixedLimit
 from chains.models.loop_thread import LoopThread
+from chains.models.patience import Patience
 
 if TYPE_CHECKING:
     from chains.models.openai_client import ChatClient
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("gristmill")
 _SECONDS_FOR_A_FILE = 600.0
 _SECONDS_BETWEEN_LOOKS_AT_A_FILE = 2.0
-_FIRST_BACKOFF_SECONDS = 0.5
 _PAGE = 100
 _COMPLETION_WINDOW = "24h"
 _MAY_HAVE_LANDED = (ServerError, TimedOut, ConnectionBroken)
@@ -57,9 +57,7 @@ class ProviderBatches:
         )
         self._client = self._connection.held
         self._run = self._connection.run
-        self._backoff = wait_random_exponential(
-            multiplier=_FIRST_BACKOFF_SECONDS, max=settings.max_retry_wait_seconds
-        )
+        self._patience = Patience(settings)
 
     def __enter__(self) -> Self:
         return self
@@ -160,20 +158,11 @@ class ProviderBatches:
     def _retried(self, call: Callable[[], Result]) -> Result:
         retrying = Retrying(
             retry=retry_if_exception_type(TransientError),
-            wait=self._wait,
-            stop=self._gives_up,
+            wait=self._patience.wait,
+            stop=self._patience.gives_up,
             reraise=True,
         )
         return retrying(call)
-
-    def _wait(self, state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        said = error.retry_after if isinstance(error, TransientError) else None
-        return said or self._backoff(state)
-
-    def _gives_up(self, state: RetryCallState) -> bool:
-        too_long = state.upcoming_sleep > self._settings.max_retry_wait_seconds
-        return too_long or state.attempt_number >= self._settings.attempts
 
 
 def wait(
