@@ -14,8 +14,12 @@ from pathlib import Path
 from random_model import LINES, build_llama, build_tiny
 
 from chains.models.base import Message, Parameters, Request
-from chains.models.batching import pack
-from chains.models.transformers import CPU_BATCH_TOKENS, TransformersModel, resolve_transformers
+from chains.models.transformers.batching import pack
+from chains.models.transformers.model import (
+    CPU_BATCH_TOKENS,
+    TransformersModel,
+    resolve_transformers,
+)
 
 REQUESTS = 512
 ROUNDS = 4

@@ -15,7 +15,7 @@ from jobs.cli_common import OUTPUT, job_options, show
 @job_options
 def endpoints(conf: Path, sets: tuple[str, ...], as_json: bool) -> None:
     """List the models of the settings' endpoints, with their tasks and states."""
-    from chains.models.endpoint_listing import EndpointModelState
+    from chains.models.endpoint.listing import EndpointModelState
     from jobs.endpoints import run_endpoints
 
     found = [asdict(it) for it in run_endpoints(conf, sets)]

@@ -10,9 +10,9 @@ from pydantic import ConfigDict, Field
 
 from chains.errors import CompletionError, JobError, SettingsError
 from chains.models.base import Answer, Message, Parameters, Request
-from chains.models.endpoint import EndpointModel
-from chains.models.endpoint_listing import EndpointModelState, list_models
-from chains.models.endpoint_settings import EndpointSettings, resolve_endpoint
+from chains.models.endpoint.listing import EndpointModelState, list_models
+from chains.models.endpoint.model import EndpointModel
+from chains.models.endpoint.settings import EndpointSettings, resolve_endpoint
 from jobs.settings import OneOrMore, Section, load_settings_of
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pyspark.sql import SparkSession
 
 from chains.models.base import QuotaAddress
-from chains.models.endpoint_settings import QuotaSettings
+from chains.models.endpoint.settings import QuotaSettings
 from jobs.settings import JobSettings
 from jobs.spending import budget_of
 from udfs.arrow import Pinned

@@ -24,7 +24,7 @@ from chains.logged import (
     LoggedModel,
     write_logged,
 )
-from chains.models.weights import DESCRIPTION, WEIGHTS, check_files, snapshot
+from chains.models.transformers.weights import DESCRIPTION, WEIGHTS, check_files, snapshot
 from chains.tracking import asking_mlflow, connect
 from jobs.pinning import pin_chain
 from jobs.settings import Settings

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from chains import Chain, ModelRef, Parameters, Template, load_chain, resolve_model
 from chains.errors import SettingsError
-from chains.models.endpoint_settings import asks_in_batches
-from chains.models.sidecar_settings import behind_sidecar
+from chains.models.endpoint.settings import asks_in_batches
+from chains.models.sidecar.settings import behind_sidecar
 from chains.registered import find_template
 from chains.secrets import resolve_secret
 from jobs.settings import ChainSettings, JobSettings, Settings

@@ -36,8 +36,8 @@ from chains.errors import (
     UnparsableAnswer,
     error_codes,
 )
-from chains.models.endpoint_settings import EndpointSettings
-from chains.models.sidecar_settings import SidecarSettings
+from chains.models.endpoint.settings import EndpointSettings
+from chains.models.sidecar.settings import SidecarSettings
 
 ENVIRONMENT_PREFIX = "GRISTMILL_"
 CACHE_VARIABLE = "GRISTMILL_CACHE"

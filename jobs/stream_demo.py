@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table as Grid
 
-from chains.models.fake_endpoint import FakeEndpoint
+from chains.models.fake.endpoint import FakeEndpoint
 from jobs.broker import Broker
 from jobs.producer import Record, produce
 from jobs.sample.events import demo_events

@@ -87,7 +87,7 @@ def job(tmp_path):
 @pytest.fixture
 def endpoint():
     """Return the fake endpoint: it answers with the row's key and counts what is paid."""
-    from chains.models.fake_endpoint import FakeEndpoint
+    from chains.models.fake.endpoint import FakeEndpoint
 
     with FakeEndpoint() as fake:
         yield fake

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chains.errors import CapReached, RateLimited
-from chains.models.endpoint_settings import QuotaSettings
+from chains.models.endpoint.settings import QuotaSettings
 
 SECONDS_ON_THE_WAY = 1.0
 WINDOW_SECONDS = 60.0 + SECONDS_ON_THE_WAY

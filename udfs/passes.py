@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 
 from chains.answering import too_many_rounds
 from chains.errors import EmptyInput, TableError
-from chains.models.endpoint_settings import asks_in_batches
+from chains.models.endpoint.settings import asks_in_batches
 from chains.templates import as_text
 from udfs.budget import UNLIMITED, Budget, Spending
 from udfs.claims import MOST_QUESTIONS

@@ -11,7 +11,7 @@ from chains.answering import answer
 from chains.base import Chain
 from chains.completion import Question
 from chains.models.base import Model
-from chains.models.batch_format import read_outcome
+from chains.models.endpoint.batch_format import read_outcome
 from udfs.arrow import Pinned, completion_row, windows
 from udfs.progress import Progress
 from udfs.task_journal import Row, TaskJournal

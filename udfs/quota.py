@@ -1,8 +1,8 @@
 """One quota for all executors: a small server on the driver that leases every request.
 
-An executor holds one connection for each model (chains/models/quota_client.py). A lease is asked
-for right before a request is sent and ended when its answer is there; a connection that breaks
-gives back its leases.
+An executor holds one connection for each model (chains/models/endpoint/quota_client.py). A lease
+is asked for right before a request is sent and ended when its answer is there; a connection that
+breaks gives back its leases.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from typing import Any
 
 from chains.errors import CompletionError, TransientError
 from chains.models.base import QuotaAddress
-from chains.models.endpoint_settings import QuotaSettings
-from chains.models.loop_thread import LoopThread
+from chains.models.endpoint.loop_thread import LoopThread
+from chains.models.endpoint.settings import QuotaSettings
 from udfs.allowance import Allowance
 from udfs.budget import UNLIMITED, Budget, Price
 from udfs.purse import Purse, Tokens

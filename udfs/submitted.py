@@ -12,8 +12,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from chains.errors import CompletionError, JobError
-from chains.models.batch_format import ProviderBatch
-from chains.models.provider_batches import ProviderBatches, wait
+from chains.models.endpoint.batch_format import ProviderBatch
+from chains.models.endpoint.provider_batches import ProviderBatches, wait
 from udfs.arrow import Pinned
 from udfs.files import Place
 from udfs.progress import Progress

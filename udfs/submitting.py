@@ -12,11 +12,11 @@ import pyarrow as pa
 from pyspark import TaskContext
 
 from chains.completion import Question
-from chains.models.batch_format import ProviderBatch, missing, request_line
-from chains.models.endpoint import EndpointModel
-from chains.models.endpoint_kinds import KINDS
-from chains.models.endpoint_settings import EndpointSettings
-from chains.models.provider_batches import ProviderBatches
+from chains.models.endpoint.batch_format import ProviderBatch, missing, request_line
+from chains.models.endpoint.kinds import KINDS
+from chains.models.endpoint.model import EndpointModel
+from chains.models.endpoint.provider_batches import ProviderBatches
+from chains.models.endpoint.settings import EndpointSettings
 from udfs.arrow import Pinned, windows
 from udfs.storage import Folder
 

@@ -16,9 +16,9 @@ import openai
 from bench.serving import Options, Work, serve
 
 from chains.models.base import Request
-from chains.models.endpoint import EndpointModel
-from chains.models.endpoint_settings import resolve_endpoint
-from chains.models.fake_endpoint import read_pay_ledger
+from chains.models.endpoint.model import EndpointModel
+from chains.models.endpoint.settings import resolve_endpoint
+from chains.models.fake.endpoint import read_pay_ledger
 
 REPOSITORY = Path(__file__).parents[2]
 Ask = Callable[[str, int, float], None]
@@ -36,7 +36,7 @@ def measure(task: dict[str, Any], ask: Ask) -> dict[str, Any]:
     """Start the endpoint, ask for `seconds`, and let the endpoint tell how it went."""
     with tempfile.TemporaryDirectory() as folder:
         ledger = Path(folder) / "pay.jsonl"
-        command = [sys.executable, "-m", "chains.models.fake_endpoint", "--pay-ledger", ledger]
+        command = [sys.executable, "-m", "chains.models.fake.endpoint", "--pay-ledger", ledger]
         with subprocess.Popen(
             [*command, *task["endpoint"]],
             stdout=subprocess.PIPE,

@@ -5,8 +5,8 @@ from typing import Any
 
 from bench.models import note
 
-from chains.models.batching import pack
-from chains.models.transformers import CPU_BATCH_TOKENS
+from chains.models.transformers.batching import pack
+from chains.models.transformers.model import CPU_BATCH_TOKENS
 from chains.templates import load_template
 
 

@@ -9,9 +9,9 @@ from bench.results import Section, agreement, cells, figure, settings, spread, w
 from bench.trials import Bench, best_of, median, values
 from random_model import build_llama
 
-from chains.models.prefixes import common
-from chains.models.prompts import encode
-from chains.models.weights import load_tokenizer
+from chains.models.transformers.prefixes import common
+from chains.models.transformers.prompts import encode
+from chains.models.transformers.weights import load_tokenizer
 from chains.templates import load_template
 from workloads.common import clean_out, shared_steps, warm_table
 from workloads.generating import OUTPUT_TOKENS, contenders

@@ -11,7 +11,7 @@ from bench.asking import template_file
 from bench.results import Section, figure, spread, weather
 from bench.trials import Bench, Contender, Task, Trial
 
-from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
+from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from jobs.broker import Broker
 from jobs.producer import Record, produce
 from workloads.common import fresh

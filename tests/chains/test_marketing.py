@@ -5,8 +5,8 @@ import pytest
 from chains import Chain, load_chain
 from chains.errors import UnparsableAnswer
 from chains.marketing import Message
-from chains.models.endpoint import EndpointModel
-from chains.models.endpoint_settings import resolve_endpoint
+from chains.models.endpoint.model import EndpointModel
+from chains.models.endpoint.settings import resolve_endpoint
 
 EVENT = {
     "name": "Jürgen Weiß",

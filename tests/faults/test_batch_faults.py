@@ -18,7 +18,7 @@ from killing import killed_at, lost_answer
 from rounds import ROUNDS, long
 from tally import TALLIES, rows_of
 
-from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
+from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from jobs import jvm
 
 pytestmark = [pytest.mark.process, long]

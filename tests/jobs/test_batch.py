@@ -5,7 +5,7 @@ from deltalake import DeltaTable
 from rounds import long
 
 from chains.errors import JobError, TableError
-from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
+from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from jobs.batch import run_batch
 from jobs.plan import run_plan
 

@@ -12,8 +12,8 @@ from deltalake import DeltaTable, write_deltalake
 from rounds import long
 
 from chains.errors import SettingsError
-from chains.models.fake_batches import BatchSettings
-from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
+from chains.models.fake.batches import BatchSettings
+from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from jobs.batch import run_batch
 from jobs.pinning import pin_stream
 from jobs.settings import load_settings_of

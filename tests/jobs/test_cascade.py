@@ -9,7 +9,7 @@ from pyarrow import table
 from rounds import long
 
 from chains.errors import JobError, SettingsError
-from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
+from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from jobs.batch import run_batch
 from jobs.in_step import makings_of
 from jobs.leasing import leasing

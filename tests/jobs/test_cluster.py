@@ -15,7 +15,7 @@ from messages import document, record
 from rounds import long
 from submitted import ROOT
 
-from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
+from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from jobs.cluster import Cluster
 from jobs.producer import produce
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
+from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from jobs.cli import main
 
 KEY = "sk-canary-1f9a77"

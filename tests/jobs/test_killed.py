@@ -12,7 +12,7 @@ from deltalake import DeltaTable, write_deltalake
 from killing import killed_at
 from rounds import long
 
-from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
+from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 
 pytestmark = pytest.mark.process
 

@@ -14,7 +14,7 @@ from messages import answers, document
 from rounds import long
 
 from chains.errors import SettingsError, StoppedAtCap
-from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
+from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from jobs import jvm
 from jobs.pinning import pin_stream
 from jobs.settings import load_settings_of

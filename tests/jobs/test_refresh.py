@@ -8,7 +8,7 @@ import pytest
 from rounds import long
 
 from chains.errors import JobError, SettingsError, TableError
-from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
+from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from jobs.batch import run_batch
 from jobs.refresh import run_refresh
 from jobs.refresh_settings import RefreshSettings

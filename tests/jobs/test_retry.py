@@ -5,7 +5,7 @@ from click.testing import CliRunner
 from deltalake import DeltaTable, write_deltalake
 from pyarrow import table
 
-from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
+from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from jobs.cli import commands
 
 pytestmark = pytest.mark.spark

@@ -6,7 +6,7 @@ import logging
 import pytest
 from rounds import long
 
-from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
+from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from jobs.batch import run_batch
 from jobs.producer import produce
 from jobs.stream import Stream, Trigger

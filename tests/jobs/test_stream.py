@@ -12,7 +12,7 @@ from messages import answers, document
 from rounds import long
 
 from chains.errors import JobError, SettingsError, TableError
-from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
+from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from jobs.log_chain import run_log_chain
 from jobs.producer import produce
 from jobs.replay import run_replay

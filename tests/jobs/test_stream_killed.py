@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 from killing import killed_at
 from rounds import ROUNDS, long
 
-from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
+from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from jobs.broker import Broker
 from jobs.producer import Record, produce
 

@@ -10,7 +10,7 @@ from messages import answers, document
 from rounds import long
 
 from chains.errors import JobError
-from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
+from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from jobs.stream import Stream, Trigger
 
 pytestmark = [pytest.mark.spark, pytest.mark.process]

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from pyspark.sql.pandas.types import to_arrow_type
 
 from chains import Chain, JsonParser, Parameters, resolve_model
-from chains.models.endpoint_settings import EndpointSettings
+from chains.models.endpoint.settings import EndpointSettings
 from chains.models.registry import load
 from chains.templates import parse_template
 from udfs.arrow import Answering, Pinned

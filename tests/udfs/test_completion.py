@@ -4,7 +4,7 @@ import pytest
 from pydantic import BaseModel
 
 from chains import Chain, JsonParser, Template, load_chain, load_model, resolve_model
-from chains.models.endpoint_settings import EndpointSettings
+from chains.models.endpoint.settings import EndpointSettings
 from chains.templates import parse_template
 from udfs.completion import complete, completion_udf, pin, register, variables_struct
 

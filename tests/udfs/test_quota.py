@@ -12,9 +12,9 @@ import pytest
 
 from chains.errors import CapReached, ConnectionBroken, RateLimited
 from chains.models.base import Answer, Parameters, QuotaAddress, Request
-from chains.models.endpoint import EndpointModel
-from chains.models.endpoint_settings import QuotaSettings, resolve_endpoint
-from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
+from chains.models.endpoint.model import EndpointModel
+from chains.models.endpoint.settings import QuotaSettings, resolve_endpoint
+from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from udfs.budget import Budget
 from udfs.quota import served
 

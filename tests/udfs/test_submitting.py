@@ -4,11 +4,11 @@ import pytest
 
 from chains.errors import BatchUnanswered
 from chains.models.base import Answer
-from chains.models.batch_format import read_outcome
-from chains.models.endpoint_settings import EndpointSettings
-from chains.models.fake_batches import BatchSettings
-from chains.models.fake_endpoint import FakeEndpoint, FakeSettings
-from chains.models.provider_batches import ProviderBatches, wait
+from chains.models.endpoint.batch_format import read_outcome
+from chains.models.endpoint.provider_batches import ProviderBatches, wait
+from chains.models.endpoint.settings import EndpointSettings
+from chains.models.fake.batches import BatchSettings
+from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from udfs.storage import Folder
 from udfs.submitting import Submission, asked_in, batch_names, said_in
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chains.errors import CapReached, RateLimited
-from chains.models.endpoint_settings import QuotaSettings
+from chains.models.endpoint.settings import QuotaSettings
 from udfs.allowance import WINDOW_SECONDS, Allowance
 from udfs.budget import Budget, Price
 from udfs.purse import Purse, Tokens

@@ -1,0 +1,1 @@
+"""A server that speaks the OpenAI API, injects faults and keeps account of what was paid."""

@@ -1,0 +1,1 @@
+"""A model server on each executor, shared by its tasks."""

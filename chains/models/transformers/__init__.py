@@ -1,0 +1,1 @@
+"""Models of Hugging Face in the process: a causal language model on CPU or GPU."""

@@ -1,0 +1,272 @@
+"""Any causal or seq2seq model of transformers, in this process: on its GPU, else on its CPU."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from chains.errors import CompletionError, ContextLengthExceeded, JobError
+from chains.models.base import (
+    Answer,
+    Message,
+    ModelRef,
+    Outcome,
+    Outcomes,
+    Parameters,
+    Request,
+    Usage,
+    in_order,
+    isolate,
+)
+from chains.models.digest import folder_digest
+from chains.models.transformers.batching import pack
+from chains.models.transformers.decoding import GumbelSampler, LogProbabilities, row_seed
+from chains.models.transformers.generation import Batch, Generated, RowProcessor, generate
+from chains.models.transformers.grammar import Grammars
+from chains.models.transformers.prefix_cache import PrefixCache, keeps_all
+from chains.models.transformers.prefixes import Ids, Prompt, share
+from chains.models.transformers.prompts import encode
+from chains.models.transformers.weights import (
+    check_files,
+    load_config,
+    load_tokenizer,
+    load_weights,
+    loading,
+    local_folder,
+    snapshot,
+)
+
+CPU_BATCH_TOKENS = 8_192  # more is no faster once weights outweigh Python: see the benchmark
+GPU_BATCH_TOKENS = 65_536  # where it does not fit the memory, batches are halved
+
+log = logging.getLogger("gristmill.models")
+
+
+class TransformersModel:
+    """Completes prompts in batches of similar length, under a budget of tokens.
+
+    Weights are read from safetensors only, as bfloat16 on a GPU and float32 on a CPU; code that
+    comes with a model is not run. `Parameters` alone decide how it answers: the sampling defaults
+    in the model's own generation_config.json have no effect. Answers are held to their response
+    schema while they are written, where xgrammar is installed (see grammar.py).
+
+    `ref.options`: `batch_tokens` (int), the most tokens in a batch, padding and answers included.
+    """
+
+    def __init__(self, ref: ModelRef) -> None:
+        self.ref = ref
+
+    @cached_property
+    def context_window(self) -> int | None:
+        """The window in tokens: what the config says, otherwise what the tokenizer says."""
+        window: int | None = getattr(
+            self._config.get_text_config(), "max_position_embeddings", None
+        )
+        limit = self._tokenizer.model_max_length
+        return window or (limit if limit < 1e9 else None)
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Return the prompt's length in tokens, without loading weights.
+
+        Raises `CompletionError` where this prompt cannot be encoded.
+        """
+        return len(encode(self._tokenizer, messages))
+
+    def complete(self, requests: Sequence[Request]) -> list[Outcome]:
+        """Answer every request, in order; see `stream`."""
+        return in_order(self.stream(requests))
+
+    def stream(self, requests: Sequence[Request]) -> Iterator[Outcomes]:
+        """Answer every request, a batch at a time; raise `ModelLoadError` where there is no model.
+
+        A prompt that exceeds the window together with its answer is not run. Where the GPU itself
+        fails, `JobError` is raised: no row is at fault, and this process has lost its model.
+        """
+        _ = self._network  # what is missing stops the job here, instead of row by row
+        ids: dict[int, Ids] = {}
+        for i, request in enumerate(requests):
+            try:
+                ids[i] = self._ids(request)
+            except CompletionError as error:
+                yield [(i, error)]
+        made = share(list(ids.values())) if self._prefixes else map(Prompt, ids.values())
+        prompts = dict(zip(ids, made, strict=True))
+        known = {id(requests[i]): prompt for i, prompt in prompts.items()}
+
+        def ask(batch: Sequence[Request]) -> Iterator[Outcomes]:
+            answers = self.generate(batch, [known[id(request)] for request in batch])
+            yield list(enumerate(answers))
+
+        for positions in self._batches(requests, prompts):
+            for outcomes in isolate(ask, [requests[i] for i in positions]):
+                yield [(positions[i], outcome) for i, outcome in outcomes]
+
+    def generate(self, requests: Sequence[Request], prompts: Sequence[Prompt]) -> list[Outcome]:
+        """Run one batch, whose requests have the same schema and differ at most in their seeds."""
+        import torch
+
+        started = time.perf_counter()
+        shares, device = self._prefixes, self._network.device
+        parameters = requests[0].parameters
+        held = parameters.min_log_probability is not None
+        noted = LogProbabilities(len(requests)) if held else None
+        try:
+            batch = Batch(
+                *self._pad([prompt.ids for prompt in prompts]),
+                past=shares.before(prompts) if shares else None,
+                shrinks=shares is not None and device.type == "cpu",  # a GPU would wait for it
+            )
+            processors = [*([noted] if noted else []), *self._processors(requests, prompts)]
+            given = generate(self._network, batch, parameters, processors, self._decode)
+            probabilities = noted.of([it.ids for it in given]) if noted else None
+        except torch.AcceleratorError as error:
+            raise JobError(f"the GPU failed under {self.ref.name}: {error}") from error
+        latency_ms = (time.perf_counter() - started) * 1000
+        answers = [
+            self._answer(request, len(prompt.ids), it, latency_ms)
+            for request, prompt, it in zip(requests, prompts, given, strict=True)
+        ]
+        if probabilities is None:
+            return list(answers)
+        return [
+            replace(it, log_probability=fmean(row[: it.usage.output_tokens]))
+            for it, row in zip(answers, probabilities, strict=True)
+        ]
+
+    def _answer(self, request: Request, read: int, given: Generated, latency_ms: float) -> Answer:
+        """Cut the tokens behind their end, and the text before its stop string."""
+        ends = self._network.generation_config.eos_token_id or ()
+        tokens = given.ids[: given.stopped_at]
+        ended_at = next((n for n, token in enumerate(tokens, 1) if token in ends), None)
+        tokens = tokens[:ended_at]
+        text = self._decode([tokens])[0]
+        cuts = [text.index(stop) for stop in request.parameters.stop if stop in text]
+        stopped = cuts or given.stopped_at is not None or ended_at is not None
+        return Answer(
+            text=text[: min(cuts, default=None)],
+            finish_reason="stop" if stopped else "length",
+            usage=Usage(read, len(tokens)),
+            latency_ms=latency_ms,
+        )
+
+    def _ids(self, request: Request) -> Ids:
+        ids = encode(self._tokenizer, request.messages)
+        limit = request.parameters.max_output_tokens
+        apart = self._config.is_encoder_decoder  # encoder and decoder have a window each
+        needed = max(len(ids), limit) if apart else len(ids) + limit
+        if self.context_window is not None and needed > self.context_window:
+            raise ContextLengthExceeded(
+                f"expected at most {self.context_window} tokens of prompt and answer, "
+                f"found {len(ids)} and up to {limit} (max_output_tokens)"
+            )
+        return ids
+
+    def _batches(
+        self, requests: Sequence[Request], prompts: Mapping[int, Prompt]
+    ) -> Iterator[list[int]]:
+        """Yield positions of requests that can run together.
+
+        Groups have batches of their own: a row that shares nothing would leave them no column.
+        """
+        default = GPU_BATCH_TOKENS if self._network.device.type == "cuda" else CPU_BATCH_TOKENS
+        budget = int(dict(self.ref.options).get("batch_tokens", default))
+        alike: dict[tuple[Parameters, str, bool], list[int]] = {}
+        for i, prompt in prompts.items():
+            parameters = requests[i].parameters.model_copy(update={"seed": 0})
+            schema = json.dumps(requests[i].response_schema)
+            alike.setdefault((parameters, schema, prompt.shared > prompt.head), []).append(i)
+        for (parameters, *_), positions in alike.items():
+            lengths = [len(prompts[i].ids) for i in positions]
+            groups = [prompts[i].group for i in positions]
+            for batch in pack(lengths, parameters.max_output_tokens, budget, groups):
+                yield [positions[i] for i in batch]
+
+    def _pad(self, prompts: Sequence[Ids]) -> tuple[Any, Any]:
+        """Return ids and mask, each (rows, longest prompt) int64, on the model's device."""
+        import torch
+        from torch.nn.utils.rnn import pad_sequence
+
+        padding = self._network.generation_config.pad_token_id
+        side = "right" if self._config.is_encoder_decoder else "left"
+        tensors = [torch.tensor(prompt, dtype=torch.long) for prompt in prompts]
+        rows = pad_sequence(tensors, True, padding, side)
+        mask = pad_sequence([torch.ones_like(ids) for ids in tensors], True, 0, side)
+        return rows.to(self._network.device), mask.to(self._network.device)
+
+    def _processors(
+        self, requests: Sequence[Request], prompts: Sequence[Prompt]
+    ) -> list[RowProcessor]:
+        """Return what is done to the scores, in order: what no schema allows is never sampled."""
+        parameters, schema = requests[0].parameters, requests[0].response_schema
+        mask = None if schema is None else self._grammars.mask(schema, len(requests))
+        held: list[RowProcessor] = [] if mask is None else [mask]
+        if parameters.temperature == 0:
+            return held
+        seeds = [row_seed(r.parameters.seed, p.ids) for r, p in zip(requests, prompts, strict=True)]
+        device = self._network.device
+        return [*held, GumbelSampler(parameters.temperature, parameters.top_p, seeds, device)]
+
+    def _decode(self, rows: Any) -> list[str]:
+        texts: list[str] = self._tokenizer.batch_decode(
+            rows, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return texts
+
+    @cached_property
+    def _grammars(self) -> Grammars:
+        vocabulary = self._config.get_text_config().vocab_size
+        ends = self._network.generation_config.eos_token_id or ()
+        return Grammars(self.ref.name, self._tokenizer, vocabulary, ends)
+
+    @cached_property
+    def _config(self) -> Any:
+        with loading("config", self.ref.spec):
+            return load_config(self._folder())
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        with loading("tokenizer", self.ref.spec):
+            return load_tokenizer(self._folder())
+
+    @cached_property
+    def _network(self) -> Any:
+        started = time.perf_counter()
+        with loading("weights", self.ref.spec):
+            network = load_weights(self._folder(weights=True), self._config, self._tokenizer)
+        seconds = time.perf_counter() - started
+        log.info("loaded %s in %.1f s (pid %d)", self.ref.name, seconds, os.getpid())
+        return network
+
+    @cached_property
+    def _prefixes(self) -> PrefixCache | None:
+        with loading("weights", self.ref.spec):
+            return PrefixCache(self._network, self._pad) if keeps_all(self._network) else None
+
+    def _folder(self, weights: bool = False) -> Path:
+        return local_folder(self.ref.location, self.ref.digest, weights)
+
+
+def resolve_transformers(spec: str, location: str, batch_tokens: int | None = None) -> ModelRef:
+    """Return the model behind `path:FOLDER`, or `hf:ID` and `hf:ID@REVISION`, as it is now.
+
+    A folder's identity is the digest of its files, a hub model's its commit; its weights are
+    fetched by who loads them. Raises ModelLoadError where the model cannot be had.
+    """
+    options = () if batch_tokens is None else (("batch_tokens", batch_tokens),)
+    if spec.startswith("hf:"):
+        repository, _, revision = location.partition("@")
+        with loading("files", spec):
+            commit = snapshot(repository, revision or None, weights=False).name
+        name = f"{repository}@{commit[:12]}"
+        return ModelRef(spec, "transformers", name, repository, commit, options)
+    folder = Path(location).expanduser().resolve()
+    check_files(folder)
+    digest = folder_digest(folder)
+    name = f"{folder.name}@{digest[:12]}"
+    return ModelRef(spec, "transformers", name, str(folder), digest, options)
