@@ -20,6 +20,7 @@ from pyspark.sql.streaming.listener import (
     StreamingQueryProgress,
 )
 
+from jobs.stream_target import TABLE_PROPERTIES
 from udfs.delta import Table, Told
 from udfs.slices import Slice
 from udfs.straight_columns import BatchCounts
@@ -189,7 +190,7 @@ class StreamProgress(StreamingQueryListener):
 
     def _write(self, rows: list[dict[str, object]]) -> None:
         frame = self._spark.createDataFrame(rows, _METRICS)
-        self._metrics.append(frame, Told({}))
+        self._metrics.append(frame, Told({}), TABLE_PROPERTIES)
 
     def _row(self, report: BatchReport) -> dict[str, object]:
         counts = asdict(report.counts)

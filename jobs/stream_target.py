@@ -17,6 +17,11 @@ from udfs.slices import Slice, nothing
 from udfs.straight_columns import MESSAGE
 from udfs.work import PART_ERROR, error_column
 
+# Delta's own 10 would stop a stream every ten micro-batches for as long as one of them takes.
+TABLE_PROPERTIES = {"delta.checkpointInterval": "100"}
+
+_ROWS_OF_ONE_FILE = 1_000
+
 
 class StreamTarget:
     """A target table and its dead letters `<target>_errors`, written once for each micro-batch.
@@ -96,6 +101,8 @@ class StreamTarget:
         the micro-batch comes again: what has landed is skipped.
         """
         rows, counts = answered.rows, answered.counts
+        if counts.rows <= _ROWS_OF_ONE_FILE:
+            rows = rows.coalesce(1)
         has_dead = bool(counts.errors or (counts.skipped and not self.is_named_by_place))
         good = rows.where(~self._dead) if has_dead else rows
         landed = self._add(good.drop("raw", MESSAGE), piece)
@@ -106,7 +113,7 @@ class StreamTarget:
 
     def _add_letters(self, letters: DataFrame, piece: Slice) -> None:
         app = f"stream/{self.checkpoint.generation}/errors"
-        self.errors.append(letters, Numbered(app, piece.number))
+        self.errors.append(letters, Numbered(app, piece.number), TABLE_PROPERTIES)
 
     def _add(self, rows: DataFrame, piece: Slice) -> bool:
         spark = rows.sparkSession
@@ -123,11 +130,11 @@ class StreamTarget:
     def _commit(self, rows: DataFrame, piece: Slice) -> None:
         commit = Told({GENERATION: self.checkpoint.generation} | piece.told())
         if self.is_named_by_place and not self.checkpoint.beside_others:
-            self.table.append(rows, commit)
+            self.table.append(rows, commit, TABLE_PROPERTIES)
         elif self.mode == "merge" and not self.is_named_by_place:
-            self.table.merge(rows, self.key, commit)
+            self.table.merge(rows, self.key, commit, TABLE_PROPERTIES)
         else:
-            self.table.append(self.table.lacks(rows, self.key), commit)
+            self.table.append(self.table.lacks(rows, self.key), commit, TABLE_PROPERTIES)
 
 
 def send_answers(rows: DataFrame, key: tuple[str, ...], output: OutputSettings) -> None:

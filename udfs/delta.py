@@ -213,15 +213,22 @@ class Table:
         """Replace all rows and the schema; return how many were committed."""
         return self._write(rows, "overwrite", commit, {"overwriteSchema": "true"})
 
-    def merge(self, rows: DataFrame, key: Sequence[str], commit: AnyCommit) -> int:
+    def merge(
+        self,
+        rows: DataFrame,
+        key: Sequence[str],
+        commit: AnyCommit,
+        properties: Mapping[str, str] | None = None,
+    ) -> int:
         """Replace the rows of the same key, add the others; return how many were committed.
 
-        `rows` must give the same values when read twice: Delta does so.
+        `rows` must give the same values when read twice: Delta does so. A new table gets the
+        properties.
         """
         spark = rows.sparkSession
         if not self.exists(spark):
-            return self.append(rows, commit)
-        with _session_conf(spark, commit.settings):
+            return self.append(rows, commit, properties)
+        with session_conf(spark, commit.settings):
             self._merging(rows, key).whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
         return self._landed(spark, commit)
 
@@ -240,7 +247,7 @@ class Table:
         else:
             merging = merging.whenMatchedUpdate(gone, {mark: f"new.{_quoted(mark)}"})
         merging = merging.whenMatchedUpdateAll(answered).whenNotMatchedInsertAll(answered)
-        with _session_conf(rows.sparkSession, commit.settings):
+        with session_conf(rows.sparkSession, commit.settings):
             merging.execute()
         return commit.metrics(self, rows.sparkSession)
 
@@ -251,7 +258,7 @@ class Table:
 
     def _write(self, rows: DataFrame, mode: str, commit: AnyCommit, options: dict[str, str]) -> int:
         writer = rows.write.format("delta").mode(mode).options(**options)
-        with _session_conf(rows.sparkSession, commit.settings):
+        with session_conf(rows.sparkSession, commit.settings):
             if self.is_path:
                 writer.save(self.name)
             else:
@@ -312,7 +319,8 @@ def _quoted(identifier: str) -> str:
 
 
 @contextmanager
-def _session_conf(spark: SparkSession, settings: dict[str, str]) -> Iterator[None]:
+def session_conf(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
+    """Set a session's settings while the block runs."""
     before: dict[str, str | None] = {key: spark.conf.get(key, None) for key in settings}
     try:
         for key, value in settings.items():

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from py4j.java_gateway import JavaClass
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
@@ -66,8 +67,9 @@ class Place:
             stream.close()
 
     def _hadoop(self) -> Any:
+        """Return Hadoop's path; by way of `_jvm`, each part of the class's name would be a call."""
         jvm: Any = self.spark._jvm
-        return jvm.org.apache.hadoop.fs.Path(self.path)
+        return JavaClass("org.apache.hadoop.fs.Path", jvm._gateway_client)(self.path)
 
     def _files(self) -> Any:
         return self._hadoop().getFileSystem(self.spark._jsc.hadoopConfiguration())

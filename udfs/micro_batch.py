@@ -8,18 +8,20 @@ batch does. Workers carry a filter of what the ledger may know and ask what it c
 other rows are looked up. Journals go to the ledger in the background, several in one commit.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
 from uuid import uuid4
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from udfs import flow
 from udfs.completion import straight_udf
+from udfs.delta import session_conf
 from udfs.known import KnownFingerprints
 from udfs.ledger import Ledger, answers_to, newest
 from udfs.slices import Slice
@@ -29,6 +31,9 @@ from udfs.work import Work, completed
 
 SECONDS_BETWEEN_LOOKS = 60.0
 FEW_LOOK_UPS = 1000
+
+# Adaptive execution plans again after each shuffle, as a job of its own: more than these rows need.
+_AS_PLANNED = {"spark.sql.adaptive.enabled": "false"}
 
 
 @dataclass(frozen=True)
@@ -73,19 +78,19 @@ class MicroBatches:
         columns = self._columns_of(work, source)
         name = f"{self.stream}-{piece.batch}"
         with self._given(source, work, columns, name, run_id) as (rows, found):
-            is_done = piece.is_last and self._journal.exists(name)
-            if is_done:
-                self._journal.finish(name)
-            self._known.add(found["fingerprints"])
-            if found["deferred"] == 0:
+            self._known.add(found["paid_head"].drop_null().to_pylist())
+            if not pc.any(found["deferred"]).as_py():
                 yield Answered(rows.select(*columns.typed), BatchCounts.of(found))
             else:
                 direct = rows.where("not deferred").select(*columns.typed)
-                deferred, wanted = rows.where("deferred"), sorted(set(found["looked_up"]))
+                deferred = rows.where("deferred")
+                wanted = sorted(found["looked_up"].drop_null().unique().to_pylist())
                 with self._resolved(source, deferred, wanted, work, run_id) as resolved:
                     together = direct.unionByName(resolved)
-                    yield Answered(together, BatchCounts.of(_first(together.agg(*columns.counted))))
-        if is_done:
+                    counts = BatchCounts.of(together.select(*columns.counted).toArrow())
+                    yield Answered(together, counts)
+        if piece.is_last and self._journal.exists(name):
+            self._journal.finish(name)
             self._taking.add(name)
 
     def _follow_others(self) -> None:
@@ -103,8 +108,8 @@ class MicroBatches:
     @contextmanager
     def _given(
         self, source: DataFrame, work: Work, columns: StraightColumns, name: str, run_id: str
-    ) -> Iterator[tuple[DataFrame, Mapping[str, Any]]]:
-        """Give the rows that the short way gave, and what was counted of them.
+    ) -> Iterator[tuple[DataFrame, pa.Table]]:
+        """Give the rows that the short way gave, and of each what the stream has to know.
 
         They are held by the executors; where one is lost, its rows come from the journal.
         """
@@ -112,9 +117,10 @@ class MicroBatches:
         ask = straight_udf(work.pinned, folder, comes_again, run_id, self._known.filter)
         tasks = source.sparkSession.sparkContext.defaultParallelism
         prepared = source.select(*columns.prepared).repartition(tasks, *columns.variables)
-        rows = prepared.withColumn("given", ask(columns.asked)).select(*columns.given).persist()
+        rows = prepared.withColumn("given", ask(columns.asked)).select(*columns.given)
         try:
-            found = _first(rows.agg(*columns.followed))
+            with session_conf(source.sparkSession, _AS_PLANNED):
+                found = rows.persist().select(*columns.followed).toArrow()
             yield rows, found
         finally:
             rows.unpersist()
@@ -145,9 +151,3 @@ class MicroBatches:
         finally:
             hits.unpersist()
             keys.unpersist()
-
-
-def _first(rows: DataFrame) -> dict[str, Any]:
-    found = rows.first()
-    assert found is not None
-    return found.asDict()

@@ -3,15 +3,17 @@
 They are made once for a stream: making them takes longer than a small micro-batch's model does.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from chains.errors import EmptyInput, error_codes
+from chains.errors import EmptyInput
 from udfs.columns import completion_type
 from udfs.heads import HEX_DIGITS
 from udfs.work import PART_ERROR, Work, key_json, typed_result, variable
@@ -19,6 +21,7 @@ from udfs.work import PART_ERROR, Work, key_json, typed_result, variable
 MESSAGE = "raw_message"
 TIME = "kafka_timestamp"
 _COMPLETION = completion_type(T.StringType())
+_SUMMED = ("input_tokens", "output_tokens", "model_ms")
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,20 @@ class BatchCounts:
     newest: float | None
 
     @classmethod
-    def of(cls, found: Mapping[str, Any]) -> "BatchCounts":
-        """Read what `StraightColumns.counted` counted."""
-        errors = {it: found[it] for it in error_codes() if found[it] and it != EmptyInput.code}
-        totals = {name: found[name] or 0 for name in ("input_tokens", "output_tokens", "model_ms")}
-        rows = {name: found[name] for name in ("rows", "new", "cached")}
-        skipped, newest = found[EmptyInput.code], found["newest"]
-        return cls(skipped=skipped, errors=errors, newest=newest, **rows, **totals)
+    def of(cls, rows: pa.Table) -> "BatchCounts":
+        """Count rows of `StraightColumns.counted`."""
+        errors = Counter(rows["code"].drop_null().to_pylist())
+        skipped = errors.pop(EmptyInput.code, 0)
+        totals = {it: pc.sum(rows[it]).as_py() or 0 for it in _SUMMED}
+        return cls(
+            rows=len(rows),
+            new=pc.sum(rows["paid"]).as_py() or 0,
+            cached=pc.sum(rows["cached"]).as_py() or 0,
+            skipped=skipped,
+            errors=dict(errors),
+            newest=pc.max(rows["at"]).as_py(),
+            **totals,
+        )
 
 
 @dataclass(frozen=True)
@@ -56,8 +66,8 @@ class StraightColumns:
     prepared: of the source: key, kept columns, variables, PART_ERROR; equal `variables` meet in one
     task. asked: the struct that the function takes, null where a row has a PART_ERROR; its
     completion is the column `given`. given: of
-    that, what is held. typed: of that, what a target gets. counted: aggregates for `BatchCounts`;
-    followed: those, and what the stream has to know.
+    that, what is held. typed: of that, what a target gets. counted: what `BatchCounts` counts;
+    followed: that, and what the stream has to know.
     """
 
     prepared: list[Column]
@@ -102,18 +112,15 @@ def _given(work: Work) -> list[Column]:
 
 
 def _counted(work: Work) -> list[Column]:
-    code = F.col("error.code")
     paid = _is_paid()
-    newest = F.max(TIME) if TIME in work.keep else F.lit(None)
-    sums = {"input_tokens": "input_tokens", "output_tokens": "output_tokens"}
-    sums["model_ms"] = "latency_ms"
+    at = F.col(TIME) if TIME in work.keep else F.lit(None)
+    sums = dict(zip(_SUMMED, ("input_tokens", "output_tokens", "latency_ms"), strict=True))
     return [
-        newest.cast("double").alias("newest"),
-        F.count("*").alias("rows"),
-        F.count_if(paid).alias("new"),
-        F.count_if("cached").alias("cached"),
-        *(F.sum(F.when(paid, F.col(column))).alias(name) for name, column in sums.items()),
-        *(F.count_if(code == it).alias(it) for it in error_codes()),
+        F.col("error.code").alias("code"),
+        paid.alias("paid"),
+        F.col("cached").alias("cached"),
+        *(F.when(paid, F.col(column)).alias(name) for name, column in sums.items()),
+        at.cast("double").alias("at"),
     ]
 
 
@@ -125,7 +132,7 @@ def _followed() -> list[Column]:
     paid = F.when(_is_paid(), F.left("fingerprint", F.lit(HEX_DIGITS)))
     looked_up = F.when(F.col("deferred"), F.col("fingerprint"))
     return [
-        F.count_if("deferred").alias("deferred"),
-        F.collect_list(paid).alias("fingerprints"),
-        F.collect_list(looked_up).alias("looked_up"),
+        F.coalesce("deferred", F.lit(False)).alias("deferred"),
+        paid.alias("paid_head"),
+        looked_up.alias("looked_up"),
     ]
