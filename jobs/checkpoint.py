@@ -43,13 +43,28 @@ def open_checkpoint(spark: SparkSession, settings: StreamSettings) -> Checkpoint
 
     Raises JobError where going on from it would lose rows, or double them.
     """
+    checkpoint = look_at_checkpoint(spark, settings)
+    folder = Place(spark, checkpoint.path)
+    if FILE not in folder.names():
+        content = {
+            "generation": checkpoint.generation,
+            "beside_others": checkpoint.beside_others,
+            "job": _job(settings),
+        }
+        (folder / FILE).write(json.dumps(content).encode())
+    return checkpoint
+
+
+def look_at_checkpoint(spark: SparkSession, settings: StreamSettings) -> Checkpoint:
+    """Return the checkpoint as `open_checkpoint` would, and write nothing."""
     path = Table.named(settings.checkpoint).name if "/" in settings.checkpoint else ""
     if not path:
         raise JobError(f"checkpoint: expected a path, found {settings.checkpoint!r}")
     folder = Place(spark, path)
-    if FILE in folder.names():
+    names = folder.names()
+    if FILE in names:
         return _earlier(folder, settings)
-    if folder.names():
+    if names:
         raise JobError(
             f"checkpoint {path}: it has files, but no {FILE}, so no gristmill stream made it. "
             "Choose an empty folder"
@@ -66,14 +81,7 @@ def _new(folder: Place, settings: StreamSettings) -> Checkpoint:
             "would begin at source.kafka.starting again. Restore the checkpoint, choose another "
             "target, or set on_new_checkpoint: continue to leave out rows whose key is there"
         )
-    checkpoint = Checkpoint(folder.path, uuid4().hex, beside_others, NOTHING)
-    content = {
-        "generation": checkpoint.generation,
-        "beside_others": beside_others,
-        "job": _job(settings),
-    }
-    (folder / FILE).write(json.dumps(content).encode())
-    return checkpoint
+    return Checkpoint(folder.path, uuid4().hex, beside_others, NOTHING)
 
 
 def _earlier(folder: Place, settings: StreamSettings) -> Checkpoint:

@@ -1,7 +1,7 @@
 """The commands `gristmill batch` and `gristmill plan`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,10 +14,14 @@ from jobs.cli_common import (
     job_options,
     paid_lines,
     pinned_session,
+    session,
     show,
     table_lines,
 )
-from jobs.settings import load_settings, load_settings_of
+from jobs.settings import load_settings, load_settings_of, of_stream
+
+if TYPE_CHECKING:
+    from jobs.plan import PlanReport
 
 
 @click.command()
@@ -39,13 +43,29 @@ def batch(conf: Path, sets: tuple[str, ...], as_json: bool, yes: bool) -> None:
 @job_options
 @click.option("--sample", default=0, metavar="N", help="Show N prompts that would be asked.")
 def plan(conf: Path, sets: tuple[str, ...], as_json: bool, sample: int) -> None:
-    """Print what a batch or a refresh would do, and what it would cost; spends nothing."""
+    """Print what a batch, a refresh or a stream would do, and its cost; spends nothing."""
+    report = (
+        _planned_stream(conf, sets, sample) if of_stream(conf) else _planned(conf, sets, sample)
+    )
+    show(report.json(), _plan_lines(report), as_json)
+
+
+def _planned(conf: Path, sets: tuple[str, ...], sample: int) -> "PlanReport":
     from jobs.plan import run_plan
     from jobs.refresh_settings import PlanSettings
 
     settings = load_settings_of(PlanSettings, conf, sets)
-    report = run_plan(pinned_session(settings), settings, sample)
-    show(report.json(), _plan_lines(report), as_json)
+    return run_plan(pinned_session(settings), settings, sample)
+
+
+def _planned_stream(conf: Path, sets: tuple[str, ...], sample: int) -> "PlanReport":
+    from jobs.pinning import pin_stream
+    from jobs.stream_plan import run_stream_plan
+    from jobs.stream_settings import StreamSettings
+
+    settings = load_settings_of(StreamSettings, conf, sets)
+    pin_stream(settings)
+    return run_stream_plan(session(settings), settings, sample)
 
 
 def run_lines(report: Any) -> dict[str, str]:

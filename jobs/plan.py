@@ -12,7 +12,7 @@ from jobs.history import History, history
 from jobs.pinning import pin_work
 from jobs.reasons import reasons
 from jobs.report import Stopwatch, versions
-from jobs.settings import Settings
+from jobs.settings import JobSettings, Settings
 from jobs.source import open_source
 from jobs.spending import prices_of
 from jobs.targets import Target
@@ -65,6 +65,17 @@ class PlanReport:
         return json.dumps(asdict(self))
 
 
+@dataclass(frozen=True)
+class OfModel:
+    """What one model would be asked; see PlanReport."""
+
+    model: str
+    asked: int
+    tokens: Mapping[str, int]
+    price: Price | None
+    seconds: float | None
+
+
 def run_plan(spark: SparkSession, settings: Settings, sample: int = 0) -> PlanReport:
     """Count what a batch or a refresh would ask; writes nothing and asks no model.
 
@@ -82,10 +93,20 @@ def run_plan(spark: SparkSession, settings: Settings, sample: int = 0) -> PlanRe
         with flow.plan(source.rows, work, ledger) as planned:
             counts, why = planned.counts, reasons(planned, target)
             prompts = planned.sample(sample)
-            of_each = [
-                _of_model(it.counts, it.work, history(spark, ledger, it.work), price)
-                for it, price in zip(planned.passes, prices_of(settings, work.models), strict=False)
-            ]
+            counted = [(it.work, it.counts) for it in planned.passes]
+            of_each = of_models(spark, settings, ledger, work, counted)
+    return report_of(work, counts, why, of_each, prompts, clock)
+
+
+def report_of(
+    work: Work,
+    counts: Counts,
+    why: Mapping[str, int],
+    of_each: Sequence[OfModel],
+    prompts: Sequence[str],
+    clock: Stopwatch,
+) -> PlanReport:
+    """Gather what was counted for all models, and for each."""
     return PlanReport(
         rows=counts.rows,
         distinct=counts.distinct,
@@ -108,18 +129,23 @@ def run_plan(spark: SparkSession, settings: Settings, sample: int = 0) -> PlanRe
     )
 
 
-@dataclass(frozen=True)
-class _OfModel:
-    """What one model would be asked; see PlanReport."""
+def of_models(
+    spark: SparkSession,
+    settings: JobSettings,
+    ledger: Ledger,
+    work: Work,
+    counted: Iterable[tuple[Work, Counts]],
+) -> list[OfModel]:
+    """Return what each model that was reached would be asked."""
+    return [
+        _of_model(counts, its_work, history(spark, ledger, its_work), price)
+        for (its_work, counts), price in zip(
+            counted, prices_of(settings, work.models), strict=False
+        )
+    ]
 
-    model: str
-    asked: int
-    tokens: Mapping[str, int]
-    price: Price | None
-    seconds: float | None
 
-
-def _of_model(counts: Counts, work: Work, before: History, price: Price | None) -> _OfModel:
+def _of_model(counts: Counts, work: Work, before: History, price: Price | None) -> OfModel:
     asked, pace = counts.misses + counts.parts, before.prompts_per_second
     most = asked * work.chain.parameters.max_output_tokens
     expected = most if before.output_tokens is None else round(asked * before.output_tokens)
@@ -133,7 +159,7 @@ def _of_model(counts: Counts, work: Work, before: History, price: Price | None) 
         "expected_output": min(expected, most),
     }
     seconds = asked / pace if asked and pace else None
-    return _OfModel(work.pinned.model.name, asked, tokens, price, seconds if asked else 0.0)
+    return OfModel(work.pinned.model.name, asked, tokens, price, seconds if asked else 0.0)
 
 
 def _sum(counted: Iterable[Mapping[str, int]]) -> dict[str, int]:
@@ -143,7 +169,7 @@ def _sum(counted: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return dict(total)
 
 
-def _cost(of_each: Sequence[_OfModel]) -> dict[str, float | str] | None:
+def _cost(of_each: Sequence[OfModel]) -> dict[str, float | str] | None:
     priced = [(it.price, it.tokens) for it in of_each if it.price is not None]
     if not priced:
         return None
@@ -156,6 +182,6 @@ def _cost(of_each: Sequence[_OfModel]) -> dict[str, float | str] | None:
     return cost | ({"as_of": str(dates[0])} if dates else {})
 
 
-def _seconds(of_each: Sequence[_OfModel]) -> float | None:
+def _seconds(of_each: Sequence[OfModel]) -> float | None:
     seconds = [it.seconds for it in of_each]
     return None if None in seconds else round(sum(it or 0.0 for it in seconds), 1)

@@ -217,6 +217,11 @@ def read_section(kind: type[_Settings], path: Path, assignments: Sequence[str] =
         raise SettingsError("\n".join(_told(path, it) for it in error.errors())) from None
 
 
+def of_stream(path: Path) -> bool:
+    """Whether a file is a stream's: it alone has a checkpoint."""
+    return "checkpoint" in _read(path)
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         given = yaml.safe_load(path.read_text("utf-8"))

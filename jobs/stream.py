@@ -26,10 +26,9 @@ from jobs.checkpoint import Checkpoint, open_checkpoint
 from jobs.leasing import Leased, leasing
 from jobs.pinning import pin_stream
 from jobs.report import Stopwatch
-from jobs.source import check_names, check_variables, type_of
 from jobs.stream_progress import BatchReport, StreamProgress, StreamTotals
 from jobs.stream_settings import StreamSettings
-from jobs.stream_source import SOURCE, StreamSource
+from jobs.stream_source import StreamSource
 from jobs.stream_target import StreamTarget, send_answers
 from udfs.delta import Table
 from udfs.ledger import Ledger
@@ -86,7 +85,7 @@ class Stream:
         prompt = follow_template(self.settings.chain.template, self.settings.tracking_uri)
         work = pin_stream(self.settings, prompt.template if prompt else None)
         decoded = source.decode(rows)
-        _check(self.settings, decoded, work)
+        source.check(decoded, work)
         checkpoint = open_checkpoint(self.spark, self.settings)
         ledger = Ledger(Table.named(self.settings.ledger.table))
         ledger.open(self.spark)
@@ -245,7 +244,7 @@ class _MicroBatchJob:
             return
         now = self.leased(pin_stream(self.settings, template))
         if now.pinned != self.work.pinned:
-            _check(self.settings, rows, now)
+            self.source.check(rows, now)
             self.work = now
 
     def _check_outage(self, counts: BatchCounts) -> None:
@@ -279,15 +278,6 @@ def _check_cap(counts: BatchCounts, piece: Slice) -> None:
             f"{piece}: a cap left {unasked} of {counts.new} prompts unasked. Nothing of it was "
             "written; it comes again at the next start, where the answered ones cost nothing"
         )
-
-
-def _check(settings: StreamSettings, decoded: DataFrame, work: Work) -> None:
-    """Raise TableError where the source has not the columns that the settings name."""
-    name = settings.source.name
-    check_variables(name, decoded, settings.source.columns, work.chain)
-    for column in (*work.key, *work.keep):
-        type_of(name, decoded, column)
-    check_names(name, (it for it in (*work.key, *work.keep) if it != SOURCE))
 
 
 def _gone(settings: StreamSettings, told: str) -> str:

@@ -12,15 +12,17 @@ from pyspark.sql import types as T
 
 from chains.errors import EmptyInput, JobError, SettingsError, Undecodable
 from chains.secrets import resolve_secret
+from jobs.source import check_names, check_variables, type_of
 from jobs.stream_settings import COORDINATES, TEXT_COLUMN, KafkaSettings, StreamSettings
 from udfs.columns import ERROR_TYPE
 from udfs.delta import Table
 from udfs.straight_columns import MESSAGE
-from udfs.work import PART_ERROR, error_column
+from udfs.work import PART_ERROR, Work, error_column
 
 SOURCE = "source"
 _REFERENCES = ("env:", "file:", "secrets/")
 _CORRUPT = "_corrupt"
+_ALL_FILES = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,19 @@ class StreamSource:
 
     settings: StreamSettings
 
-    def open(self, spark: SparkSession) -> DataFrame:
-        """Return the stream. Raises TableError or JobError where there is no such source."""
+    def open(self, spark: SparkSession, whole: bool = False) -> DataFrame:
+        """Return the stream; a micro-batch is what `max_rows_per_batch` says, or the `whole` rest.
+
+        Raises TableError or JobError where there is no such source.
+        """
         kafka = self.settings.source.kafka
         if kafka is not None:
-            return _read_kafka(spark, kafka, self.settings.max_rows_per_batch)
+            return _read_kafka(spark, kafka, None if whole else self.settings.max_rows_per_batch)
         table = Table.named(str(self.settings.source.table))
         table.read(spark)
         reader = spark.readStream.format("delta")
+        if whole:
+            reader = reader.option("maxFilesPerTrigger", _ALL_FILES)
         return reader.load(table.name) if table.is_path else reader.table(table.relation)
 
     def decode(self, rows: DataFrame) -> DataFrame:
@@ -48,6 +55,14 @@ class StreamSource:
         for columns in self._stages:
             rows = rows.select(*columns)
         return rows
+
+    def check(self, decoded: DataFrame, work: Work) -> None:
+        """Raise TableError where decoded rows have not the columns that the settings name."""
+        name = self.settings.source.name
+        check_variables(name, decoded, self.settings.source.columns, work.chain)
+        for column in (*work.key, *work.keep):
+            type_of(name, decoded, column)
+        check_names(name, (it for it in (*work.key, *work.keep) if it != SOURCE))
 
     def again(self, dead_letters: DataFrame) -> DataFrame:
         """Return the rows that dead letters were, as the source gave them."""
@@ -109,14 +124,14 @@ def kafka_options(options: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _read_kafka(spark: SparkSession, kafka: KafkaSettings, rows: int) -> DataFrame:
+def _read_kafka(spark: SparkSession, kafka: KafkaSettings, rows: int | None) -> DataFrame:
     chosen = {"subscribe": kafka.topic} if kafka.topic else {"subscribePattern": kafka.pattern}
     options: dict[str, Any] = {
         "kafka.bootstrap.servers": kafka.bootstrap,
         "startingOffsets": kafka.starting,
         "failOnDataLoss": "true",
         "includeHeaders": "true",
-        "maxOffsetsPerTrigger": rows,
+        **({} if rows is None else {"maxOffsetsPerTrigger": rows}),
         **chosen,
         **kafka_options(kafka.options),
     }

@@ -68,13 +68,13 @@ class StreamTarget:
     @cached_property
     def _dead(self) -> Column:
         """The condition that a row is a dead letter: no answer, or no key to stand under."""
-        return is_dead() | ~_has_key(self.key)
+        return is_dead() | ~has_key(self.key)
 
     @cached_property
     def _error(self) -> Column:
         """Why a row is none: what its source says, or that it has no key to stand under."""
         no_key = error_column(Undecodable(f"expected a value in each of {list(self.key)}"))
-        return F.coalesce(PART_ERROR, F.when(~_has_key(self.key), no_key))
+        return F.coalesce(PART_ERROR, F.when(~has_key(self.key), no_key))
 
     def one_a_key(self, rows: DataFrame) -> DataFrame:
         """Return one of a micro-batch's rows for each key: the last for merge, else the first.
@@ -85,7 +85,7 @@ class StreamTarget:
             return rows
         places = [it for it in COORDINATES if it in rows.columns] or [MESSAGE]
         order = [F.desc(it) if self.mode == "merge" else F.asc(it) for it in places]
-        alone = F.when(~_has_key(self.key), F.struct(*places))
+        alone = F.when(~has_key(self.key), F.struct(*places))
         window = Window.partitionBy(*self.key, alone).orderBy(*order)
         ranked = rows.withColumn("_rank", F.row_number().over(window)).where("_rank = 1")
         return ranked.withColumn(PART_ERROR, self._error).drop("_rank")
@@ -155,7 +155,8 @@ def send_answers(rows: DataFrame, key: tuple[str, ...], output: OutputSettings) 
     )
 
 
-def _has_key(key: tuple[str, ...]) -> Column:
+def has_key(key: tuple[str, ...]) -> Column:
+    """Return the condition that a row has a value in each column of its key."""
     condition = F.lit(True)
     for name in key:
         condition = condition & F.col(name).isNotNull()

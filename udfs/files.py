@@ -59,6 +59,13 @@ class Place:
         """Delete a file, or a folder with all that is in it."""
         self._files().delete(self._hadoop(), True)
 
+    def copy_to(self, path: str) -> None:
+        """Copy a file, or a folder with all that is in it, to a path that is not there."""
+        jvm: Any = self.spark._jvm
+        there, conf = Place(self.spark, path), self.spark._jsc.hadoopConfiguration()
+        copy = JavaClass("org.apache.hadoop.fs.FileUtil", jvm._gateway_client).copy
+        copy(self._files(), self._hadoop(), there._files(), there._hadoop(), False, conf)
+
     def _write(self, content: bytes, overwrite: bool) -> None:
         stream = self._files().create(self._hadoop(), overwrite)
         try:
