@@ -5,37 +5,54 @@ A point is a step that can be repeated: the n-th request, the n-th answer, befor
 
 import os
 import signal
-import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
-from select import select
 
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
+from disturbed import (
+    IN_FLIGHT,
+    KEYS,
+    SLOTS,
+    Job,
+    answered,
+    asked,
+    executors_of,
+    kill_all,
+    left_of,
+    points,
+    worker_of,
+)
+from ending import wait_until
 from killing import killed_at, lost_answer
 from rounds import ROUNDS, long
 from tally import TALLIES, rows_of
 
-from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
+from chains.models.fake.endpoint import FakeEndpoint, FakeSettings, read_pay_ledger
 from jobs import jvm
 
 pytestmark = [pytest.mark.process, long]
 
 COMMAND = (str(Path(sys.executable).parent / "gristmill"),)
-ROWS = 24
-SLOTS, WORKERS = 2, 2
-IN_FLIGHT = SLOTS * WORKERS
-KEYS = [f"r{i:02d}" for i in range(ROWS)]
 SETTINGS = """
 source: {{table: ./source, key: id, columns: {{document: body}}}}
 target: {{table: ./target, mode: {mode}}}
-chain: {{name: summarize, model: endpoint:fake/m}}
-endpoints: {{fake: {{base_url: "{url}", concurrency: {slots}, attempts: 1}}}}
 ledger: {{table: ./ledger}}
 spark: {{master: "{master}", conf: {conf}}}
 """
+AT_AN_ENDPOINT = """
+chain: {{name: summarize, model: endpoint:fake/m}}
+endpoints: {{fake: {{base_url: "{url}", concurrency: {slots}, attempts: 1}}}}
+"""
+BESIDE_EXECUTORS = """
+chain: {{name: summarize, model: "path:{model}", engine: sidecar}}
+sidecar: {{kind: command, command: [sh, -c, "{command}"], concurrency: {slots}}}
+"""
+SERVER = (
+    "exec {{python}} -m chains.models.fake.endpoint --port {{port}} --api-key {{token}} "
+    "--latency 0.05 --pay-ledger {folder}/pay/$$.jsonl"
+)
 STEPS = {
     "journal": "(journal.Journal, 'finish')",
     "ledger": "(ledger.Ledger, 'take')",
@@ -47,48 +64,50 @@ KILLED_AT = (sys.executable, "-c", killed_at(IMPORTS, OWNERS))
 LOST_AT = (sys.executable, "-c", lost_answer(IMPORTS, OWNERS))
 
 
-class Job:
-    """A batch over rows that carry their key, in a folder, as a command of its own."""
+class Batch(Job):
+    """A batch over rows that carry their key; `asks` are the settings of chain and model."""
 
-    def __init__(self, folder, endpoint, *, master="local[2]", mode="append", conf=None):
+    def __init__(self, folder, asks, *, master="local[2]", mode="append", conf=None):
+        super().__init__(folder, COMMAND, ["batch", "job.yml"])
         folder.mkdir()
-        self.folder, self.endpoint = folder, endpoint
-        given = {"url": endpoint.base_url, "slots": SLOTS, "conf": conf or {}}
-        text = SETTINGS.format(master=master, mode=mode, **given)
-        (folder / "job.yml").write_text(text)
+        text = SETTINGS.format(master=master, mode=mode, conf=conf or {})
+        (folder / "job.yml").write_text(text + asks)
         bodies = [f"key={key} text" for key in KEYS]
         write_deltalake(folder / "source", pa.table({"id": KEYS, "body": bodies}))
 
-    def start(self, *command):
-        with (self.folder / "log").open("a") as log:
-            return subprocess.Popen(
-                [*(command or COMMAND), "batch", "job.yml"],
-                cwd=self.folder,
-                start_new_session=True,
-                stdout=log,
-                stderr=log,
-            )
+    def count(self, tally, calls, in_flight):
+        tally.add(KEYS, rows_of(self.folder / "target"), calls, in_flight)
 
-    def finish(self):
-        """Run it once more; that has to succeed."""
-        assert self.start().wait(300) == 0, (self.folder / "log").read_text()[-3000:]
+
+class Remote(Batch):
+    """A batch that asks an endpoint."""
+
+    def __init__(self, folder, endpoint, **options):
+        self.endpoint = endpoint
+        asks = AT_AN_ENDPOINT.format(url=endpoint.base_url, slots=SLOTS)
+        super().__init__(folder, asks, **options)
 
     def count(self, tally, in_flight):
-        rows = rows_of(self.folder / "target")
-        tally.add(KEYS, rows, self.endpoint.calls(), in_flight)
+        super().count(tally, self.endpoint.calls(), in_flight)
 
 
-def points():
-    """Return numbers of requests to kill at, spread over the run."""
-    return [1 + (7 * i) % (ROWS - 1) for i in range(ROUNDS)]
+class Local(Batch):
+    """A batch that asks a server beside its executor; each has a pay-ledger, named by its pid."""
 
+    def __init__(self, folder, model, **options):
+        command = SERVER.format(folder=folder)
+        asks = BESIDE_EXECUTORS.format(model=model, command=command, slots=SLOTS)
+        super().__init__(folder, asks, **options)
+        (folder / "pay").mkdir()
 
-def asked(number):
-    return lambda calls: len(calls) >= number
+    def ledgers(self):
+        return sorted((self.folder / "pay").iterdir(), key=lambda it: it.stat().st_mtime)
 
+    def calls(self):
+        return [call for it in self.ledgers() for call in read_pay_ledger(it)]
 
-def answered(number):
-    return lambda calls: sum(call.finished is not None for call in calls) >= number
+    def count(self, tally, in_flight):
+        super().count(tally, self.calls(), in_flight)
 
 
 @pytest.mark.parametrize("reached", [asked, answered])
@@ -97,11 +116,10 @@ def test_the_driver_is_killed_at_a_request(tmp_path, reached):
     tally = TALLIES.of(f"batch: driver and workers killed, n-th row {reached.__name__}")
     for point, number in enumerate(points()):
         with FakeEndpoint(FakeSettings(latency=0.05)) as endpoint:
-            job = Job(tmp_path / str(point), endpoint)
+            job = Remote(tmp_path / str(point), endpoint)
             killed = job.start()
             endpoint.wait_for(reached(number), timeout=300)
-            os.killpg(killed.pid, signal.SIGKILL)
-            killed.wait(60)
+            kill_all(killed)
             job.finish()
             job.count(tally, IN_FLIGHT)
     assert tally.is_clean, tally
@@ -114,8 +132,8 @@ def test_the_driver_is_killed_at_a_commit(tmp_path, step, when):
     tally = TALLIES.of(f"batch: driver killed {when} the {step}'s commit")
     for point in range(max(1, ROUNDS // 4)):
         with FakeEndpoint() as endpoint:
-            job = Job(tmp_path / str(point), endpoint)
-            assert job.start(*KILLED_AT, f"{step}-{when}").wait(300) == -signal.SIGKILL
+            job = Remote(tmp_path / str(point), endpoint)
+            job.killed(*KILLED_AT, f"{step}-{when}")
             job.finish()
             job.count(tally, in_flight=0)
     assert tally.is_clean, tally
@@ -126,7 +144,7 @@ def test_the_driver_is_killed_at_a_commit(tmp_path, step, when):
 def test_a_commit_lands_and_its_answer_is_lost(tmp_path, step, mode):
     tally = TALLIES.of(f"batch, {mode}: the {step}'s commit lands, its answer is lost")
     with FakeEndpoint() as endpoint:
-        job = Job(tmp_path / "job", endpoint, mode=mode)
+        job = Remote(tmp_path / "job", endpoint, mode=mode)
         assert job.start(*LOST_AT, step).wait(300) == 1
         job.finish()
         job.count(tally, in_flight=0)
@@ -137,11 +155,11 @@ def test_a_python_worker_is_killed_and_spark_tries_its_task_again(tmp_path):
     tally = TALLIES.of("batch: Python worker killed, n-th row asked")
     for point, number in enumerate(points()):
         with FakeEndpoint(FakeSettings(latency=0.05)) as endpoint:
-            job = Job(tmp_path / str(point), endpoint, master="local[2,4]")
+            job = Remote(tmp_path / str(point), endpoint, master="local[2,4]")
             running = job.start()
             endpoint.wait_for(asked(number), timeout=300)
             os.kill(worker_of(running.pid), signal.SIGKILL)
-            assert running.wait(300) == 0, (job.folder / "log").read_text()[-3000:]
+            job.ends(running)
             job.count(tally, SLOTS)
     assert tally.is_clean, tally
 
@@ -154,11 +172,13 @@ def test_an_executor_is_killed_and_another_one_goes_on(tmp_path):
     }
     for point, number in enumerate(points()):
         with FakeEndpoint(FakeSettings(latency=0.05)) as endpoint:
-            job = Job(tmp_path / str(point), endpoint, master="local-cluster[2,1,1024]", conf=conf)
+            job = Remote(
+                tmp_path / str(point), endpoint, master="local-cluster[2,1,1024]", conf=conf
+            )
             running = job.start()
             endpoint.wait_for(asked(number), timeout=300)
             os.kill(executors_of(running.pid)[point % 2], signal.SIGKILL)
-            assert running.wait(300) == 0, (job.folder / "log").read_text()[-3000:]
+            job.ends(running)
             job.count(tally, SLOTS)
             assert left_of(running.pid) == {}
     assert tally.is_clean, tally
@@ -169,7 +189,7 @@ def test_two_runs_at_once(tmp_path):
     tally = TALLIES.of("batch: two runs at once")
     for point in range(max(1, ROUNDS // 2)):
         with FakeEndpoint(FakeSettings(latency=0.05)) as endpoint:
-            job = Job(tmp_path / str(point), endpoint)
+            job = Remote(tmp_path / str(point), endpoint)
             codes = [it.wait(300) for it in (job.start(), job.start())]
             assert 0 in codes
             assert set(codes) <= {0, 1}
@@ -178,34 +198,14 @@ def test_two_runs_at_once(tmp_path):
     assert tally.is_clean, tally
 
 
-def processes_of(session):
-    """Return the command lines of a session's processes, by pid; see proc(5)."""
-    found = {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-            command = (status.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        if int(fields[3]) == session and fields[0] != "Z":
-            found[int(status.parent.name)] = command
-    return found
-
-
-def left_of(session):
-    """Return the processes of a session that do not end; the JVM ends after its command."""
-    for pid in processes_of(session):
-        with suppress(ProcessLookupError):
-            select([os.pidfd_open(pid)], [], [], 60)
-    return processes_of(session)
-
-
-def worker_of(session):
-    """Return the pid of a worker: a `pyspark.daemon` forked from one."""
-    daemons = [pid for pid, it in processes_of(session).items() if "pyspark.daemon" in it]
-    return max(daemons)
-
-
-def executors_of(session):
-    found = processes_of(session).items()
-    return sorted(pid for pid, it in found if "CoarseGrainedExecutorBackend" in it)
+def test_a_model_server_is_killed_and_started_again(tmp_path, tiny_model):
+    tally = TALLIES.of("batch, sidecar: model server killed, n-th row asked")
+    for point, number in enumerate(points()):
+        job = Local(tmp_path / str(point), tiny_model)
+        running = job.start()
+        wait_until(lambda: len(job.calls()) >= number, 300)  # noqa: B023
+        os.kill(int(job.ledgers()[-1].stem), signal.SIGKILL)
+        job.ends(running)
+        assert len(job.ledgers()) == 2
+        job.count(tally, IN_FLIGHT)
+    assert tally.is_clean, tally

@@ -21,7 +21,6 @@ pytestmark = pytest.mark.process
 
 COMMAND = [sys.executable, "-c", "import sys; from jobs.cli import main; sys.exit(main())"]
 MESSAGES = 12
-STEPS = ("journal-after", "target-before", "target-after", "ledger-before")[:: 1 if ROUNDS else 2]
 
 KILLED_AT = killed_at(
     "from jobs import stream_target; from udfs import journal, taking",
@@ -108,10 +107,10 @@ def test_killed_at_each_step_of_a_micro_batch_it_goes_on_there(conf, broker, top
     """
     produce(broker.bootstrap, topic, messages(0, MESSAGES), partitions=2)
     with FakeEndpoint() as endpoint:
-        run_killed("journal-after", conf, broker, endpoint)
+        run_killed("micro_batch-before", conf, broker, endpoint)
         run_killed("target-before", conf, broker, endpoint, tokens=2000)
         run_killed("target-after", conf, broker, endpoint, tokens=2000)
-        run_killed("ledger-before", conf, broker, endpoint, tokens=1100)
+        run_killed("journal-after", conf, broker, endpoint, tokens=1100)
         last = start(COMMAND, conf, broker, endpoint, "--available-now", "--json")
         assert last.wait(300) == 0
         assert len(endpoint.calls()) == MESSAGES

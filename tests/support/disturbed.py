@@ -1,0 +1,100 @@
+"""Jobs as commands of their own that are killed at a step, and what they left behind."""
+
+import os
+import signal
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from select import select
+
+from rounds import ROUNDS
+
+ROWS = 24
+SLOTS, WORKERS = 2, 2
+IN_FLIGHT = SLOTS * WORKERS
+KEYS = [f"r{i:02d}" for i in range(ROWS)]
+
+
+class Job:
+    """A command over rows that carry their key, in a folder; `words` follow the program."""
+
+    def __init__(self, folder, program, words):
+        self.folder, self.program, self.words = folder, program, words
+
+    def start(self, *program):
+        """Start it in a process group of its own, by another program where one is given."""
+        with (self.folder / "log").open("a") as log:
+            return subprocess.Popen(
+                [*(program or self.program), *self.words],
+                cwd=self.folder,
+                start_new_session=True,
+                stdout=log,
+                stderr=log,
+            )
+
+    def finish(self):
+        """Run it once more; that has to succeed."""
+        self.ends(self.start())
+
+    def ends(self, running):
+        """Wait for a run, which has to succeed."""
+        assert running.wait(300) == 0, (self.folder / "log").read_text()[-3000:]
+
+    def killed(self, *program):
+        """Run it by a program that kills itself."""
+        code = self.start(*program).wait(300)
+        assert code == -signal.SIGKILL, (self.folder / "log").read_text()[-3000:]
+
+
+def points():
+    """Return numbers of requests to kill at, spread over the run."""
+    return [1 + (7 * i) % (ROWS - 1) for i in range(ROUNDS)]
+
+
+def asked(number):
+    """Return whether the endpoint was asked so often, for `FakeEndpoint.wait_for`."""
+    return lambda calls: len(calls) >= number
+
+
+def answered(number):
+    """Return whether it has answered so often."""
+    return lambda calls: sum(call.finished is not None for call in calls) >= number
+
+
+def kill_all(running):
+    """Kill a command with its JVM and its workers, as a machine that goes away."""
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait(60)
+
+
+def processes_of(session):
+    """Return the command lines of a session's processes, by pid; see proc(5)."""
+    found = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+            command = (status.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            found[int(status.parent.name)] = command
+    return found
+
+
+def left_of(session):
+    """Return the processes of a session that do not end; the JVM ends after its command."""
+    for pid in processes_of(session):
+        with suppress(ProcessLookupError):
+            select([os.pidfd_open(pid)], [], [], 60)
+    return processes_of(session)
+
+
+def worker_of(session):
+    """Return the pid of a worker: a `pyspark.daemon` forked from one."""
+    return max(pid for pid, it in processes_of(session).items() if "pyspark.daemon" in it)
+
+
+def executors_of(session):
+    """Return the pids of a session's executors."""
+    found = processes_of(session).items()
+    return sorted(pid for pid, it in found if "CoarseGrainedExecutorBackend" in it)
