@@ -41,12 +41,13 @@ class Reach:
     """Whether a collector takes what it is sent; `failures` are requests that it did not take."""
 
     failures: int = 0
+    clock: Callable[[], float] = monotonic
     _not_before: float = field(default=0.0, repr=False)
 
     @property
     def is_away(self) -> bool:
         """Whether nothing is sent for now."""
-        return monotonic() < self._not_before
+        return self.clock() < self._not_before
 
     def send(self, export: Callable[[], _Result], success: _Result, failure: _Result) -> _Result:
         """Export a batch, or drop it."""
@@ -55,7 +56,7 @@ class Reach:
         result = export()
         if result != success:
             self.failures += 1
-            self._not_before = monotonic() + SECONDS_BETWEEN_FAILURES
+            self._not_before = self.clock() + SECONDS_BETWEEN_FAILURES
         return result
 
 

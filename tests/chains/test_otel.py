@@ -78,7 +78,6 @@ def test_nothing_is_told_outside_of_the_block(ask):
     assert len(calls(receiver)) == 2
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_collector_that_hangs_costs_one_time_out_and_no_answer(ask):
     hanging = threading.Event()
     with Receiver(delay=hanging) as receiver:
@@ -95,10 +94,9 @@ def test_a_collector_that_cannot_be_told_is_logged_and_costs_no_answer(ask, capl
     assert "NO_SUCH_VARIABLE" in caplog.text
 
 
-def test_after_a_failure_nothing_is_sent_for_a_while(monkeypatch):
+def test_after_a_failure_nothing_is_sent_for_a_while():
     now = [1000.0]
-    monkeypatch.setattr("chains.collector.monotonic", lambda: now[0])
-    reach, sent = Reach(), []
+    reach, sent = Reach(clock=lambda: now[0]), []
 
     def export(result):
         return reach.send(lambda: sent.append(result) or result, True, False)
