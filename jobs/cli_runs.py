@@ -104,6 +104,8 @@ def _compared(comparison: "Comparison") -> Group:
         ratio = "" if it.ratio is None else f"{it.ratio:.2f}"
         grid.add_row(name, _number(it.first, "g"), _number(it.second, "g"), ratio)
     words = Grid("", first.run_id[:_SHORT], second.run_id[:_SHORT], box=None)
+    for column in words.columns:
+        column.overflow = "fold"
     words.add_row("job", first.job, second.job)
     words.add_row("began (UTC)", first.began_at[:19], second.began_at[:19])
     words.add_row("state", first.state.lower(), second.state.lower())

@@ -63,6 +63,8 @@ def latency_histogram(title: str, latencies: Latencies, marks: Mapping[str, floa
     """Return calls by their time, on a logarithmic axis; `marks` are quantiles in milliseconds."""
 
     def draw(axes: "Axes") -> None:
+        from matplotlib.ticker import LogLocator, NullLocator
+
         first, last = min(latencies), max(latencies)
         buckets = range(first, last + 1)
         begins = [begin_of(it) for it in buckets]
@@ -73,8 +75,9 @@ def latency_histogram(title: str, latencies: Latencies, marks: Mapping[str, floa
         axes.set_xlim(begin_of(first - 2), begin_of(last + 3))
         axes.set_ylim(0, max(counts) * 1.3)
         _marked(axes, marks)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if last - first < 20 else (1,)))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(lambda ms, _: _duration(ms))
-        axes.xaxis.set_minor_formatter(lambda ms, _: _duration(ms) if last - first < 8 else "")
         axes.yaxis.set_major_locator(_whole())
         axes.set_ylabel("calls")
 
@@ -99,11 +102,11 @@ def line(title: str, points: Sequence[tuple[int, float]], unit: str) -> str:
 def _marked(axes: "Axes", marks: Mapping[str, float]) -> None:
     """Draw quantiles as lines, named so that close ones stay legible: the first to its left."""
     for place, (name, ms) in enumerate(marks.items()):
-        is_first = place == 0
-        axes.axvline(ms, color=_INK, linewidth=0.9, linestyle=(0, (3, 2)))
+        is_first, top = place == 0, 0.98 - 0.12 * max(0, place - 1)
+        axes.axvline(ms, ymax=top, color=_INK, linewidth=0.9, linestyle=(0, (3, 2)))
         axes.annotate(
             f"{name}  {_duration(ms)}",
-            (ms, 0.98 - 0.12 * max(0, place - 1)),
+            (ms, top),
             xycoords=("data", "axes fraction"),
             xytext=(-5 if is_first else 5, 0),
             textcoords="offset points",

@@ -57,7 +57,7 @@ def test_spark_shows_its_metrics_and_tells_the_lineage_of_a_batch(tmp_path, pyte
     )
     assert done.returncode == 0, done.stderr
     driver, executors = json.loads(done.stdout.splitlines()[-1])
-    assert "metrics_gristmill_driver_jvm_heap_used_Value" in driver
+    assert "metrics_gristmill_driver_BlockManager_memory_maxMem_MB_Value" in driver
     assert "metrics_executor_completedTasks_total" in executors
     events = [json.loads(it) for it in (tmp_path / "lineage").read_text().splitlines()]
     edges = {
