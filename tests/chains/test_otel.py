@@ -75,7 +75,8 @@ def test_nothing_is_told_outside_of_the_block(ask):
     with Receiver() as receiver:
         ask(Telemetry(receiver.endpoint))
         ask(None)
-    assert len(calls(receiver)) == 2
+        ask(Telemetry(receiver.endpoint))
+    assert len(calls(receiver)) == 4
 
 
 def test_a_collector_that_hangs_costs_one_time_out_and_no_answer(ask):
