@@ -27,6 +27,11 @@ def check_reference(value: str) -> str:
     return value
 
 
+def is_reference(value: str) -> bool:
+    """Tell a reference from anything else, which may be a secret."""
+    return _resolver(value) is not None
+
+
 def resolve_secret(reference: str) -> str:
     """Return the secret's value, without the white space around it.
 

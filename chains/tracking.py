@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chains.errors import GristmillError, ModelLoadError
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 # What MLflow says of a name, a version or an alias that is not there.
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
 
-_QUIET = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+_QUIET = {
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 # MLflow's own are 7 attempts over four minutes.
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 _CREDENTIALS = re.compile(r"//[^/@\s]*@")
@@ -66,6 +69,22 @@ def asking_mlflow(
             f"{failure}: the MLflow store {store!r} was asked, and {type(error).__name__} raised: "
             f"{said:.300}; see mlflow.tracking_uri"
         ) from error
+
+
+@contextmanager
+def process_store(tracking_uri: str) -> Iterator[None]:
+    """Make the store MLflow's default: its registry looks models and runs up there, and only there.
+
+    The environment variable goes along with what MLflow has been told in this process.
+    """
+    import mlflow
+
+    before: Any = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(tracking_uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)  # None is MLflow's own default
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from jobs.cli_prompts import prompts
 from jobs.cli_refresh import refresh
 from jobs.cli_replay import replay
 from jobs.cli_retry import retry
+from jobs.cli_runs import report, runs
 from jobs.cli_stream import demo_stream, stream
 from jobs.settings import load_settings
 
@@ -49,11 +50,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _is_own(record: logging.LogRecord) -> bool:
-    """Leave out the clients of Spark and Kafka: what matters of what they log, they raise too.
+    """Leave out clients of Spark, Kafka and collectors: what matters of it is told otherwise too.
 
     By the place of the code, for py4j logs to the root logger.
     """
-    return not {"py4j", "kafka"}.intersection(Path(record.pathname).parts)
+    return not {"py4j", "kafka", "opentelemetry"}.intersection(Path(record.pathname).parts)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -67,6 +68,8 @@ for command in (
     plan,
     refresh,
     retry,
+    runs,
+    report,
     stream,
     replay,
     ledger,
@@ -88,10 +91,10 @@ def demo(conf: Path, sets: tuple[str, ...], as_json: bool) -> None:
 
     settings = load_settings(conf, sets)
     spark = pinned_session(settings)
-    report = run_demo(spark, settings, watch_on(ERRORS, spark))
+    done = run_demo(spark, settings, watch_on(ERRORS, spark))
     if not as_json:
         show_summaries(spark, settings, OUTPUT)
-    show(report.json(), run_lines(report), as_json)
+    show(done.json(), run_lines(done), as_json)
 
 
 @commands.command("demo-cluster")

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 @click.command()
 @job_options
 @budget_options
-def batch(conf: Path, sets: tuple[str, ...], as_json: bool, yes: bool) -> None:
+def batch(conf: Path, sets: tuple[str, ...], as_json: bool, yes: bool, job: str = "batch") -> None:
     """Complete the rows of a Delta table into another one."""
     from jobs.batch import run_batch
     from jobs.console import watch_on
 
     settings = load_settings(conf, sets)
     spark = pinned_session(settings)
-    report = run_batch(spark, settings, watch_on(ERRORS, spark), confirm_on(ERRORS, yes))
+    report = run_batch(spark, settings, watch_on(ERRORS, spark), confirm_on(ERRORS, yes), job)
     show(report.json(), run_lines(report), as_json)
     exit_if_pending(report)
 

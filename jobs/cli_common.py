@@ -24,10 +24,15 @@ PENDING_EXIT_CODE = 3
 
 def job_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the settings file, `--set` and `--json`."""
+    as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+    return settings_options(as_json(command))
+
+
+def settings_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the settings file and `--set`."""
     conf = click.argument("conf", type=click.Path(path_type=Path))
     sets = click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set any key.")
-    as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-    return conf(sets(as_json(command)))
+    return conf(sets(command))
 
 
 def budget_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -109,8 +114,17 @@ def paid_lines(report: Any) -> dict[str, str]:
         "prompts": f"{report.distinct:,} distinct, {report.hits:,} from the ledger, "
         f"{report.completed:,} completed now{several}",
         "tokens": f"{report.tokens['input']:,} in, {report.tokens['output']:,} out",
+        **cost_line(report.cost),
         "dead letters": errors or "none",
     }
+
+
+def cost_line(cost: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return what a run has cost, where that is known."""
+    if cost is None:
+        return {}
+    told = f"{cost['amount']:,.4f} {cost['currency']}"
+    return {"cost": f"{told}; list prices of {cost['as_of']}" if "as_of" in cost else told}
 
 
 def table_lines(tables: Mapping[str, str]) -> dict[str, str]:

@@ -23,7 +23,9 @@ from jobs.settings import load_settings_of
 @click.command()
 @job_options
 @budget_options
-def refresh(conf: Path, sets: tuple[str, ...], as_json: bool, yes: bool) -> None:
+def refresh(
+    conf: Path, sets: tuple[str, ...], as_json: bool, yes: bool, job: str = "refresh"
+) -> None:
     """Keep a table of completions in step with its source."""
     from jobs.console import watch_on
     from jobs.refresh import run_refresh
@@ -31,7 +33,7 @@ def refresh(conf: Path, sets: tuple[str, ...], as_json: bool, yes: bool) -> None
 
     settings = load_settings_of(RefreshSettings, conf, sets)
     spark = pinned_session(settings)
-    report = run_refresh(spark, settings, watch_on(ERRORS, spark), confirm_on(ERRORS, yes))
+    report = run_refresh(spark, settings, watch_on(ERRORS, spark), confirm_on(ERRORS, yes), job)
     show(report.json(), _lines(report), as_json)
     exit_if_pending(report)
 

@@ -29,5 +29,5 @@ def retry(conf: Path, sets: tuple[str, ...], codes: tuple[str, ...], **options: 
     LOG.info("%d dead letters are asked again, with whatever else is due", rows)
     is_refresh = "on_delete" in settings.target.model_fields_set
     click.get_current_context().invoke(
-        refresh if is_refresh else batch, conf=conf, sets=sets, **options
+        refresh if is_refresh else batch, conf=conf, sets=sets, job="retry", **options
     )

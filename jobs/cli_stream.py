@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from jobs.cli_common import OUTPUT, common_lines, job_options, session, show
+from jobs.cli_common import OUTPUT, common_lines, cost_line, job_options, session, show
 from jobs.settings import load_settings_of
 
 
@@ -56,6 +56,7 @@ def _stream_lines(totals: Any) -> dict[str, str]:
         "rows": f"{totals.rows:,}, {totals.skipped:,} skipped (empty)",
         "prompts": f"{totals.new:,} asked now, {totals.cached:,} cached",
         "tokens": f"{totals.tokens['input']:,} in, {totals.tokens['output']:,} out",
+        **cost_line(totals.cost),
         "dead letters": errors or "none",
         **common_lines(totals.seconds, {}),
     }

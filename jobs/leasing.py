@@ -34,12 +34,7 @@ def leasing(spark: SparkSession, settings: JobSettings, work: Work) -> Iterator[
     bind = str(spark.conf.get("spark.driver.bindAddress", host))
     prices = dict(zip((it.name for it in work.models), budget.prices, strict=True))
     with served(quotas, budget, prices, host=host, bind=bind) as address:
-
-        def leased(work: Work) -> Work:
-            first, *others = (_leasing(it, address) for it in (work.pinned, *work.next_models))
-            return replace(work, pinned=first, next_models=tuple(others))
-
-        yield leased
+        yield lambda work: work.with_each(lambda it: _leasing(it, address))
 
 
 def _leasing(pinned: Pinned, address: QuotaAddress) -> Pinned:

@@ -1,10 +1,8 @@
 """Log a chain with its model in MLflow: to be served, and to be named as `models:/NAME@ALIAS`."""
 
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -25,15 +23,14 @@ from chains.logged import (
     write_logged,
 )
 from chains.models.transformers.weights import DESCRIPTION, WEIGHTS, check_files, snapshot
-from chains.tracking import asking_mlflow, connect
+from chains.tracking import asking_mlflow, connect, process_store
+from jobs.experiment import open_experiment
 from jobs.pinning import pin_chain
 from jobs.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.models import ModelSignature
-
-EXPERIMENT = "gristmill"
 
 # The files that are logged, by kind of model: nothing that is unpickled. The extractive model's
 # digest is over all its files, and is checked again where it is loaded.
@@ -86,7 +83,7 @@ def run_log_chain(settings: Settings, name: str, alias: str | None = None) -> Lo
     chain, model = pin_chain(settings)
     settings.work_dir.mkdir(parents=True, exist_ok=True)
     store = settings.tracking_uri
-    with asking_mlflow(f"cannot log {name!r}", store), _process_store(store):
+    with asking_mlflow(f"cannot log {name!r}", store), process_store(store):
         client = connect(store)
         _ensure_registered(client, name)
         tags = _tags(chain, model)
@@ -161,7 +158,8 @@ def _upload(
 
     with TemporaryDirectory(dir=settings.work_dir, prefix="log-") as staging:
         files = _stage(Path(staging), chain, model)
-        logged = client.create_logged_model(_experiment(client, settings), chain.name, tags=tags)
+        experiment = open_experiment(client, settings)
+        logged = client.create_logged_model(experiment, chain.name, tags=tags)
         status = LoggedModelStatus.FAILED
         try:
             saved = Path(staging) / "saved"
@@ -224,36 +222,6 @@ def _save(folder: Path, chain: Chain, kind: str, files: dict[str, str], logged: 
         pip_requirements=requirements(kind),
         mlflow_model=Model(artifact_path=logged.artifact_location, model_id=logged.model_id),
     )
-
-
-@contextmanager
-def _process_store(tracking_uri: str) -> Iterator[None]:
-    """Make the store MLflow's default: its registry looks logged models up there, and only there.
-
-    The environment variable goes along with what MLflow has been told in this process.
-    """
-    import mlflow
-
-    before: Any = os.environ.get("MLFLOW_TRACKING_URI")
-    mlflow.set_tracking_uri(tracking_uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(before)  # None is MLflow's own default
-
-
-def _experiment(client: "MlflowClient", settings: Settings) -> str:
-    """Return the id of the experiment, made where it is missing.
-
-    Its files go to the work folder where the store is a database file: MLflow's own choice is
-    ./mlruns, wherever that is. MLFLOW_EXPERIMENT_NAME names another one, Databricks wants a path.
-    """
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-    if (found := client.get_experiment_by_name(name)) is not None:
-        return str(found.experiment_id)
-    local = settings.tracking_uri.startswith("sqlite:")
-    files = (settings.work_dir.absolute() / "mlartifacts").as_uri() if local else None
-    return str(client.create_experiment(name, artifact_location=files))
 
 
 def _ensure_registered(client: "MlflowClient", name: str) -> None:

@@ -9,8 +9,10 @@ from jobs.refresh_settings import RefreshSettings
 from jobs.refresh_target import Kinds
 from jobs.report import Stopwatch, tables, versions, waits
 from jobs.source import Source
+from jobs.spending import Cost
 from udfs.cascade import Passes
 from udfs.delta import Table
+from udfs.latencies import Latencies
 from udfs.passes import Counts
 from udfs.work import Work
 
@@ -41,6 +43,8 @@ class RefreshReport:
     tokens: Mapping[str, int] = field(default_factory=dict)
     completed_by: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    cost: Cost | None = None
+    latencies: Latencies = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -53,7 +57,12 @@ class RefreshReport:
         return cls(run_id, how, because, versions(work), tables(settings), rows)
 
     def ended(
-        self, answered: Passes | None, kinds: Kinds, errors: Mapping[str, int], clock: Stopwatch
+        self,
+        answered: Passes | None,
+        kinds: Kinds,
+        errors: Mapping[str, int],
+        clock: Stopwatch,
+        cost: Cost | None = None,
     ) -> "RefreshReport":
         """Add what the run did."""
         counts = answered.counts if answered else _NOTHING
@@ -74,6 +83,8 @@ class RefreshReport:
             },
             completed_by=answered.completed_by if answered else {},
             seconds=clock.seconds,
+            cost=cost,
+            latencies=answered.paid.latencies if answered else {},
         )
 
     @property

@@ -1,33 +1,39 @@
 """What a run did, as numbers: for people as text, for programs as JSON."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
 
 from chains.errors import Pending, error_codes
 from jobs.settings import Settings
+from jobs.spending import Cost, cost_of
 from jobs.targets import Written
 from udfs.cascade import Passes
 from udfs.delta import Table
+from udfs.latencies import Latencies
 from udfs.work import Work
 
 _WAITING = set(error_codes(Pending))
 
 
 class Stopwatch:
-    """Seconds of named steps."""
+    """Seconds of named steps; each is done within what `around` gives for its name."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, around: Callable[[str], AbstractContextManager[object]] = nullcontext
+    ) -> None:
         self.seconds: dict[str, float] = {}
+        self._around = around
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Add the time of the block to the step."""
         begin = perf_counter()
         try:
-            yield
+            with self._around(name):
+                yield
         finally:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + perf_counter() - begin, 3)
 
@@ -38,8 +44,9 @@ class RunReport:
 
     `rows` are source rows; `distinct`, `hits` (of the ledger), `misses` and `completed` are
     prompts; `errors` are rows among the dead letters, by code; `written` are rows committed to the
-    target; `tokens` are what this run paid for, as the model said; `completed_by` are the prompts
-    that each model completed.
+    target; `tokens` are what this run paid for, as the model said, `cost` their price, where it is
+    known; `completed_by` are the prompts that each model completed; `latencies` are calls by bucket
+    (udfs/latencies.py).
     """
 
     run_id: str
@@ -56,6 +63,8 @@ class RunReport:
     versions: Mapping[str, str]
     tables: Mapping[str, str] = field(default_factory=dict)
     completed_by: Mapping[str, int] = field(default_factory=dict)
+    cost: Cost | None = None
+    latencies: Latencies = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -83,6 +92,8 @@ class RunReport:
             versions=versions(answered.work),
             tables=tables(settings),
             completed_by=answered.completed_by,
+            cost=cost_of(settings, answered.paid_by_model),
+            latencies=paid.latencies,
         )
 
     @property

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -36,8 +37,9 @@ from chains.errors import (
     UnparsableAnswer,
     error_codes,
 )
-from chains.models.endpoint.settings import EndpointSettings
+from chains.models.endpoint.settings import EndpointSettings, check_base_url, is_loopback
 from chains.models.sidecar.settings import SidecarSettings
+from chains.secrets import check_reference
 
 ENVIRONMENT_PREFIX = "GRISTMILL_"
 CACHE_VARIABLE = "GRISTMILL_CACHE"
@@ -52,7 +54,7 @@ _NO_MODEL_HELPS = {
     it.code for it in (EmptyInput, Undecodable, InputTooLarge, Pending, CapReached, AwaitingBatch)
 }
 _MAY_GO_ON = set(error_codes()) - _NO_MODEL_HELPS - {"error", "transient"}
-_MAY_HOLD_SECRETS = frozenset({"endpoints", "conf", "tracking_uri"})
+_MAY_HOLD_SECRETS = frozenset({"endpoints", "conf", "tracking_uri", "otel"})
 
 
 class Section(BaseModel):
@@ -147,9 +149,32 @@ class SparkSettings(Section):
 
 
 class MlflowSettings(Section):
-    """The tracking and registry store; default: sqlite in the work folder."""
+    """The tracking and registry store; default: sqlite in the work folder.
+
+    With an `experiment` each run of a job is logged there.
+    """
 
     tracking_uri: str | None = None
+    experiment: str | None = Field(None, min_length=1)
+
+
+class OtelSettings(Section):
+    """A collector of OpenTelemetry, by the base URL of its OTLP/HTTP; without one nothing is told.
+
+    `headers` hold references to secrets. With `content` spans hold prompts and answers.
+    """
+
+    endpoint: Annotated[str, AfterValidator(check_base_url)] | None = None
+    headers: dict[str, Annotated[str, AfterValidator(check_reference)]] = {}
+    content: bool = False
+
+    @model_validator(mode="after")
+    def _headers_are_not_sent_in_the_clear(self) -> "OtelSettings":
+        url = self.endpoint or ""
+        if self.headers and not url.startswith("https:") and not is_loopback(url):
+            message = "endpoint: expected https, or headers would cross the network in the clear"
+            raise PydanticCustomError("endpoint", message)
+        return self
 
 
 class JobSettings(Section):
@@ -164,6 +189,7 @@ class JobSettings(Section):
     sidecar: SidecarSettings = SidecarSettings()
     spark: SparkSettings = SparkSettings()
     mlflow: MlflowSettings = MlflowSettings()
+    otel: OtelSettings = OtelSettings()
     on_error: Literal["record", "fail"] = "record"
     work_dir: Path = Path(".gristmill")
 
@@ -178,13 +204,18 @@ class JobSettings(Section):
     @property
     def tracking_uri(self) -> str:
         """The MLflow store: what is set, or sqlite in the work folder."""
-        return self.mlflow.tracking_uri or f"sqlite:///{self.work_dir.absolute() / 'mlflow.db'}"
+        return store_of(self.mlflow, self.work_dir)
 
 
 class Settings(JobSettings):
     """All that a job over a table reads from its file."""
 
     source: SourceSettings
+
+
+def store_of(mlflow: MlflowSettings, work_dir: Path) -> str:
+    """Return the MLflow store: what is set, or sqlite in the work folder."""
+    return mlflow.tracking_uri or f"sqlite:///{work_dir.absolute() / 'mlflow.db'}"
 
 
 _Settings = TypeVar("_Settings", bound=Section)

@@ -1,14 +1,17 @@
-"""The budget of a run, from its settings."""
+"""The budget of a run, from its settings, and what it has cost."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from chains.errors import SettingsError
 from chains.models.base import ModelRef
 from jobs.prices import read_prices
 from jobs.settings import JobSettings
 from udfs.budget import Budget, Price, Spending
+from udfs.passes import Paid
 
 Confirm = Callable[[Spending], bool]
+Cost = Mapping[str, float | str]
+"""`amount`, of it `input` and `output`, `currency`, and `as_of`, the date of a price's table."""
 
 
 def budget_of(
@@ -33,6 +36,25 @@ def prices_of(settings: JobSettings, models: Sequence[ModelRef]) -> tuple[Price 
     if given is not None:
         return tuple(Price(it.input, it.output, it.currency) for it in given)
     return tuple(_listed_price(settings, it) for it in models)
+
+
+def cost_of(settings: JobSettings, paid: Sequence[tuple[ModelRef, Paid]]) -> Cost | None:
+    """Return the price of what models were paid for, in turn; None where one's is not known."""
+    prices = prices_of(settings, [model for model, _ in paid])[: len(paid)]
+    known = [it for it in prices if it is not None]
+    if not known or len(known) < len(prices):
+        return None
+    each = list(zip(known, (tokens for _, tokens in paid), strict=True))
+    read = sum(price.of(it.input_tokens, 0) for price, it in each)
+    written = sum(price.of(0, it.output_tokens) for price, it in each)
+    cost: Cost = {
+        "amount": read + written,
+        "input": read,
+        "output": written,
+        "currency": known[0].currency,
+    }
+    dates = [str(it.as_of) for it in known if it.as_of]
+    return {**cost, "as_of": dates[0]} if dates else cost
 
 
 def _listed_price(settings: JobSettings, model: ModelRef) -> Price | None:

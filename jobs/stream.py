@@ -6,7 +6,6 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from threading import Event, Lock
 from time import time
-from uuid import uuid4
 
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
@@ -24,8 +23,10 @@ from chains.errors import (
 from chains.registered import FollowedTemplate, follow_template
 from jobs.checkpoint import Checkpoint, open_checkpoint
 from jobs.leasing import Leased, leasing
+from jobs.observing import Run, observed
 from jobs.pinning import pin_stream
 from jobs.report import Stopwatch
+from jobs.spending import Cost, cost_of
 from jobs.stream_progress import BatchReport, StreamProgress, StreamTotals
 from jobs.stream_settings import StreamSettings
 from jobs.stream_source import StreamSource
@@ -33,6 +34,7 @@ from jobs.stream_target import StreamTarget, send_answers
 from udfs.delta import Table
 from udfs.ledger import Ledger
 from udfs.micro_batch import MicroBatches
+from udfs.passes import Paid
 from udfs.slices import Slice, cut
 from udfs.straight_columns import BatchCounts
 from udfs.work import Work
@@ -80,6 +82,12 @@ class Stream:
 
     def run(self, trigger: Trigger) -> StreamTotals:
         """Run until there is nothing left (`available_now`), `stop` is called, or it fails."""
+        with observed(self.spark, self.settings, "stream") as run:
+            run.reports(self.totals)
+            self._run(trigger, run)
+        return self.totals
+
+    def _run(self, trigger: Trigger, run: Run) -> None:
         source = StreamSource(self.settings)
         rows = source.open(self.spark)
         prompt = follow_template(self.settings.chain.template, self.settings.tracking_uri)
@@ -90,9 +98,17 @@ class Stream:
         ledger = Ledger(Table.named(self.settings.ledger.table))
         ledger.open(self.spark)
         target = StreamTarget.of(self.settings, checkpoint)
+
+        def tell(report: BatchReport) -> None:
+            self.tell(report)
+            run.measured(report)
+
+        def pinned(work: Work) -> Work:
+            return run.pinned(leased(work), self.settings.source.name)
+
         with (
             StreamProgress(
-                self.spark, target.metrics, checkpoint.generation, self.tell, self.totals
+                self.spark, target.metrics, checkpoint.generation, tell, self.totals
             ) as progress,
             MicroBatches(self.spark, ledger, checkpoint.generation) as batches,
             leasing(self.spark, self.settings, work) as leased,
@@ -104,12 +120,20 @@ class Stream:
                 target,
                 batches,
                 progress,
-                leased,
-                leased(work),
+                pinned,
+                pinned(work),
                 prompt,
+                run,
             )
-            self._await(self._start(rows, job, trigger, checkpoint))
-        return self.totals
+            try:
+                self._await(self._start(rows, job, trigger, checkpoint))
+            finally:
+                self.totals.cost = self._cost(job.work)
+
+    def _cost(self, work: Work) -> Cost | None:
+        tokens = self.totals.tokens
+        paid = Paid(input_tokens=tokens["input"], output_tokens=tokens["output"])
+        return cost_of(self.settings, [(work.pinned.model, paid)])
 
     def _start(
         self,
@@ -121,7 +145,7 @@ class Stream:
         def guarded(micro_batch: DataFrame, number: int) -> None:
             """Keep what went wrong: Spark tells of it as text alone."""
             try:
-                with self._not_stopping():
+                with self._not_stopping(), job.run.step("micro_batch", number=number):
                     job(micro_batch, number)
             except BaseException as error:
                 self._failure = error
@@ -179,10 +203,10 @@ class _MicroBatchJob:
     leased: Leased
     work: Work
     prompt: FollowedTemplate | None
-    run_id: str = field(default_factory=lambda: uuid4().hex)
+    run: Run
 
     def __call__(self, rows: DataFrame, number: int) -> None:
-        clock = Stopwatch()
+        clock = self.run.stopwatch()
         with clock.step("pin"):
             decoded = self.source.decode(rows)
             self._pin(decoded)
@@ -192,7 +216,7 @@ class _MicroBatchJob:
                 if self.stopping.is_set():
                     raise Stopped("stopped")
                 self._answer(its_rows, piece, clock)
-                clock = Stopwatch()
+                clock = self.run.stopwatch()
 
     def _cut(
         self, rows: DataFrame, number: int, clock: Stopwatch, stack: ExitStack
@@ -215,7 +239,7 @@ class _MicroBatchJob:
 
     def _written(self, rows: DataFrame, piece: Slice, clock: Stopwatch) -> bool:
         """Answer and write; return False where an outage is to be waited for."""
-        answering = self.batches.answered(rows, self.work, piece, self.run_id)
+        answering = self.batches.answered(rows, self.work, piece, self.run.id)
         try:
             with ExitStack() as stack:
                 with clock.step("answer"):

@@ -20,6 +20,7 @@ from pyspark.sql.streaming.listener import (
     StreamingQueryProgress,
 )
 
+from jobs.spending import Cost
 from jobs.stream_target import TABLE_PROPERTIES
 from udfs.delta import Table, Told
 from udfs.slices import Slice
@@ -94,6 +95,12 @@ class StreamTotals:
     errors: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=lambda: {"input": 0, "output": 0})
     seconds: dict[str, float] = field(default_factory=dict)
+    cost: Cost | None = None
+
+    @property
+    def is_pending(self) -> bool:
+        """Never: what a stream does not write comes again at its next start."""
+        return False
 
     def add(self, report: BatchReport) -> None:
         """Add a micro-batch."""

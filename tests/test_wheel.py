@@ -27,6 +27,8 @@ assert load_chain("summarize").template.ref == "summarize@1"
 assert load_template("summarize_few_shot").variables == {"document": "string"}
 with spark_file("local.yml") as path:
     assert "DeltaSparkSessionExtension" in path.read_text()
+from importlib import resources
+assert "<!doctype html>" in resources.files("jobs").joinpath("run_page.html.j2").read_text("utf-8")
 from jobs.prices import read_prices
 assert "gpt-4o" in read_prices().models
 with conf_file("kafka/server.properties") as path:

@@ -11,6 +11,7 @@ from chains.base import Chain, ChainSpec
 from chains.completion import Completion, Parts, Question, as_row, result_text
 from chains.models.base import Model, ModelRef
 from chains.models.registry import load
+from chains.telemetry import Telemetry
 from udfs.sidecar import placed
 
 WINDOW_ROWS = 1024
@@ -19,10 +20,14 @@ WINDOW_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Pinned:
-    """A chain and a model, resolved once on the driver: plain data for executors."""
+    """A chain and a model, resolved once on the driver: plain data for executors.
+
+    `telemetry` is where calls of the run are told, if anywhere.
+    """
 
     chain: ChainSpec
     model: ModelRef
+    telemetry: Telemetry | None = None
 
     def load(self) -> tuple[Chain, Model]:
         """Return both; the model is made once in each Python worker."""

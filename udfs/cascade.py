@@ -16,6 +16,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from chains.models.base import ModelRef
 from udfs.passes import Counts, Paid, Pass
 from udfs.work import Work
 
@@ -50,6 +51,11 @@ class Passes:
     def paid(self) -> Paid:
         """What the calls of all models gave."""
         return reduce(Paid.__add__, (it.paid for it in self.passes))
+
+    @property
+    def paid_by_model(self) -> list[tuple[ModelRef, Paid]]:
+        """What the calls of each model gave."""
+        return [(it.work.pinned.model, it.paid) for it in self.passes]
 
     @property
     def completed_by(self) -> dict[str, int]:

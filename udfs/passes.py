@@ -1,6 +1,7 @@
 """One pass of the flow: what rows ask, what the ledger knows, the misses, and what rows get."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -24,6 +25,7 @@ from udfs.claims import MOST_QUESTIONS
 from udfs.columns import ledger_type
 from udfs.completion import pay, question_udf
 from udfs.heads import heads_of
+from udfs.latencies import Latencies
 from udfs.layout import (
     SHARES,
     WORTH_SHARING,
@@ -34,6 +36,7 @@ from udfs.layout import (
     repeated_bytes,
 )
 from udfs.ledger import Ledger, answers_to, newest
+from udfs.paying import LATENCY
 from udfs.progress import Progress
 from udfs.submitted import Submitted
 from udfs.work import PART_ERROR, Work, completed, error_column, key_json
@@ -72,26 +75,32 @@ class Counts:
 
 @dataclass(frozen=True)
 class Paid:
-    """What calls gave: prompts answered, tokens as the model said, errors by code."""
+    """What calls gave: prompts answered, tokens as the model said, errors by code, times."""
 
     completed: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     errors: Mapping[str, int] = field(default_factory=dict)
+    latencies: Latencies = field(default_factory=dict)
 
     @classmethod
     def of(cls, counted: Mapping[str, int]) -> "Paid":
         """Read what `udfs.paying` counted."""
         totals = {name: counted.get(name, 0) for name in _TOTALS}
-        return cls(**totals, errors={it: n for it, n in counted.items() if it not in _TOTALS})
+        timed = {name for name in counted if name.startswith(LATENCY)}
+        return cls(
+            **totals,
+            errors={it: n for it, n in counted.items() if it not in timed.union(_TOTALS)},
+            latencies={int(it.removeprefix(LATENCY)): counted[it] for it in timed},
+        )
 
     def __add__(self, other: "Paid") -> "Paid":
-        codes = sorted(self.errors.keys() | other.errors.keys())
         return Paid(
             self.completed + other.completed,
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,
-            {code: self.errors.get(code, 0) + other.errors.get(code, 0) for code in codes},
+            dict(Counter(self.errors) + Counter(other.errors)),
+            dict(Counter(self.latencies) + Counter(other.latencies)),
         )
 
 

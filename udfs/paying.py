@@ -12,11 +12,14 @@ from chains.base import Chain
 from chains.completion import Question
 from chains.models.base import Model
 from chains.models.endpoint.batch_format import read_outcome
+from chains.telemetry import told
 from udfs.arrow import Pinned, completion_row, windows
+from udfs.latencies import bucket_of
 from udfs.progress import Progress
 from udfs.task_journal import Row, TaskJournal
 
 COUNTED = "name string, number long"
+LATENCY = "latency "
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,12 @@ class Paying:
         """Take batches of `variables` and `paid_by`; give what was COUNTED.
 
         With a column `answer` (see `read_outcome`) rows were asked before, in a provider's batches.
-        Counted are errors by code, and `completed`, `input_tokens` and `output_tokens`.
+        Counted are errors by code, `completed`, `input_tokens` and `output_tokens`, and calls by
+        the bucket of their time, as LATENCY and its number.
         """
         chain, model = self.pinned.load()
         counted: Counter[str] = Counter()
-        with TaskJournal.of_this_task(self.folder) as journal:
+        with told(self.pinned.telemetry), TaskJournal.of_this_task(self.folder) as journal:
             found = journal.found()
             counted.update(_counted(found.values()))
             for rows in windows(it.to_struct_array() for it in batches):
@@ -78,4 +82,6 @@ def _counted(rows: Iterable[Row]) -> Counter[str]:
         counted["completed" if row["error"] is None else row["error"]["code"]] += 1
         for tokens in ("input_tokens", "output_tokens"):
             counted[tokens] += row[tokens] or 0
+        if row["latency_ms"] is not None:
+            counted[f"{LATENCY}{bucket_of(row['latency_ms'])}"] += 1
     return counted

@@ -11,6 +11,7 @@ from chains.base import Chain
 from chains.completion import Completion, Question
 from chains.errors import CompletionError
 from chains.models.base import Model
+from chains.telemetry import told
 from udfs.arrow import Pinned, completion_row, windows
 from udfs.known import Known
 from udfs.task_journal import Row, TaskJournal
@@ -38,7 +39,7 @@ class Straight:
     def __call__(self, batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
         """Return as many rows as there are variables, in order."""
         chain, model = self.pinned.load()
-        with TaskJournal.of_this_task(self.folder) as journal:
+        with told(self.pinned.telemetry), TaskJournal.of_this_task(self.folder) as journal:
             answered = journal.found(all_tasks=True) if self.comes_again else {}
             for rows in windows(batches):
                 asked = [

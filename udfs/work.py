@@ -1,6 +1,6 @@
 """What a job does with each row, and the columns that a row gets."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -42,6 +42,11 @@ class Work:
     def models(self) -> tuple[ModelRef, ...]:
         """The models in their order."""
         return tuple(it.model for it in (self.pinned, *self.next_models))
+
+    def with_each(self, change: Callable[[Pinned], Pinned]) -> "Work":
+        """Return the work with the chain and model of each turn changed."""
+        first, *others = map(change, (self.pinned, *self.next_models))
+        return replace(self, pinned=first, next_models=tuple(others))
 
     def in_turn(self) -> "list[Work]":
         """Return the work of each model, in their order; behind the last one no row goes on."""

@@ -10,7 +10,7 @@ import pytest
 import chains
 import udfs
 
-HEAVY = ["pyspark", "delta", "torch", "transformers", "openai", "mlflow"]
+HEAVY = ["pyspark", "delta", "torch", "transformers", "openai", "mlflow", "opentelemetry"]
 PACKAGES = ["chains", "chains.models", "udfs", "jobs", "prompt_templates"]
 
 

@@ -48,6 +48,7 @@ from chains.models.endpoint.quota_client import QuotaClient
 from chains.models.endpoint.settings import EndpointSettings, is_loopback
 from chains.models.endpoint.slots import Slots
 from chains.secrets import resolve_secret
+from chains.telemetry import Asked, begin
 from chains.text import clean_text
 
 if TYPE_CHECKING:
@@ -198,18 +199,21 @@ class EndpointModel:
             await keep(answer)
 
     async def _send(self, client: "ChatClient", body: Mapping[str, Any], lease: Lease) -> Answer:
-        """Ask, and tell limit, circuit and lease how it went."""
+        """Ask, and tell limit, circuit, lease and telemetry how it went."""
         sent, probe = self._limit.send(), self._circuit.send()
         signal: Signal = "nothing"
         pace = None
         lease.used = Usage()
+        call = begin(Asked(self._settings.kind, self._settings.base_url, body))
         try:
             answer = await client.ask(self._path, body)
+            call.answered(answer)
             signal, lease.used = "answered", answer.usage
             usage = answer.usage
             pace = pace_of(answer.latency_ms / 1000, usage.input_tokens, usage.output_tokens)
             return answer
         except CompletionError as error:
+            call.failed(error)
             signal = _SIGNALS.get(type(error), "rejected")
             if not isinstance(error, _PERHAPS_PAID):
                 lease.used = NOTHING

@@ -22,7 +22,7 @@ from chains.models.endpoint.kinds import KINDS, KindName
 from chains.secrets import check_reference
 
 
-def _check_base_url(value: str) -> str:
+def check_base_url(value: str) -> str:
     """Refuse what is no plain URL. The value is not repeated: it may carry a password."""
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -71,7 +71,7 @@ class EndpointSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     kind: KindName = "compatible"
-    base_url: Annotated[str, AfterValidator(_check_base_url)]
+    base_url: Annotated[str, AfterValidator(check_base_url)]
     api_key: Annotated[str, AfterValidator(check_reference)] | None = None
     token: Annotated[str, AfterValidator(check_reference)] | None = None
     api_version: str | None = Field(None, pattern=r"^[A-Za-z0-9.-]+$")
