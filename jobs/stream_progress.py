@@ -27,7 +27,7 @@ from udfs.slices import Slice
 from udfs.straight_columns import BatchCounts
 
 LOG = logging.getLogger("gristmill")
-SECONDS_A_COMMIT = 15.0
+SECONDS_A_COMMIT = 30.0
 _SLICE = T.StructType([T.StructField(name, T.LongType()) for name in ("first", "end", "of")])
 _METRICS = T.StructType(
     [

@@ -124,7 +124,8 @@ class StreamTarget:
             self._version = version
             return False
         past_conflicts(self.table, lambda: self._commit(rows, piece))
-        self._written, self._version = piece, self.table.version(spark)
+        # Where others committed meanwhile it is another one, and the history is read next time.
+        self._written, self._version = piece, version + 1
         return True
 
     def _commit(self, rows: DataFrame, piece: Slice) -> None:

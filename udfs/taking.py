@@ -7,7 +7,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from udfs.ledger import Ledger
 
-JOURNALS_A_COMMIT = 16
+JOURNALS_A_COMMIT = 32
 SECONDS_A_COMMIT = 30.0
 
 
