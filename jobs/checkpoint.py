@@ -72,7 +72,12 @@ def _new(folder: Place, settings: StreamSettings) -> Checkpoint:
         "beside_others": beside_others,
         "job": _job(settings),
     }
-    (folder / FILE).write(json.dumps(content).encode())
+    try:
+        (folder / FILE).write(json.dumps(content).encode())
+    except FileExistsError:
+        raise JobError(
+            f"checkpoint {folder.path}: another stream has begun here just now. Stop one of them"
+        ) from None
     return checkpoint
 
 

@@ -1,11 +1,18 @@
 """What a session on this machine needs to reach an object store: a client, an address."""
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from typing import Any
 
+from py4j.protocol import Py4JJavaError
+from pyspark.sql import SparkSession
+
+from chains.errors import JobError
 from jobs import jvm
+from jobs.failures import told
 
 _LATE_CLASS_PATH = "SPARK_DIST_CLASSPATH"
 _S3A = "spark.hadoop.fs.s3a"
+_HURRIED = {"retry.limit": "1", "attempts.maximum": "1", "connection.establish.timeout": "5s"}
 
 
 def add_clients(stores: Sequence[str], environment: MutableMapping[str, str]) -> None:
@@ -34,3 +41,31 @@ def _s3(environment: Mapping[str, str]) -> dict[str, str]:
     if endpoint:
         found |= {f"{_S3A}.endpoint": endpoint, f"{_S3A}.path.style.access": "true"}
     return found
+
+
+def check_reachable(spark: SparkSession, settings: Mapping[str, Any]) -> None:
+    """Look once at each place in S3 that settings name, without the patience of a job.
+
+    Raises JobError that names the setting where a place cannot be looked at.
+    """
+    jvm: Any = spark._jvm
+    conf = jvm.org.apache.hadoop.conf.Configuration(spark._jsc.hadoopConfiguration())
+    for key, value in _HURRIED.items():
+        conf.set(f"fs.s3a.{key}", value)
+    for key, place in _places(settings):
+        path = jvm.org.apache.hadoop.fs.Path(place)
+        try:
+            files = jvm.org.apache.hadoop.fs.FileSystem.newInstance(path.toUri(), conf)
+            files.exists(path)
+            files.close()
+        except Py4JJavaError as error:
+            raise JobError(f"{key} {place!r}: {told(error)}") from None
+
+
+def _places(settings: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, str]]:
+    """Give the dotted keys whose value is a path in S3."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _places(value, f"{within}{key}.")
+        elif isinstance(value, str) and value.startswith("s3a://"):
+            yield within + key, value

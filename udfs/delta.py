@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +15,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from chains.errors import JobError, TableError
+from udfs.alone import alone
 
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _MERGED_ROWS = ("numTargetRowsInserted", "numTargetRowsUpdated")
@@ -132,9 +133,20 @@ class Table:
         """Return the folder that holds the table."""
         if self.is_path:
             return self.name
-        detail = self._delta(spark).detail().select("location").first()
-        assert detail is not None
-        return str(detail["location"])
+        table = self._delta(spark)
+        try:
+            return str(table._jdt.deltaLog().dataPath().toString())
+        except (AttributeError, TypeError, Py4JError):  # a platform's own Delta has no such log
+            detail = table.detail().select("location").first()
+            return str(detail["location"])
+
+    def alone(self, spark: SparkSession) -> AbstractContextManager[None]:
+        """Return what keeps other jobs from committing meanwhile, where the storage does not.
+
+        A catalog's table that is not there yet has no place to do so.
+        """
+        there = self.is_path or self.exists(spark)
+        return alone(spark, self.location(spark)) if there else nullcontext()
 
     def read(self, spark: SparkSession, version: int | None = None) -> DataFrame:
         """Return the rows, of one version where it is given.
@@ -172,7 +184,8 @@ class Table:
 
     def optimize(self, spark: SparkSession) -> None:
         """Write small files as large ones; rows stay as they are."""
-        spark.sql(f"OPTIMIZE {self.relation}")
+        with self.alone(spark):
+            spark.sql(f"OPTIMIZE {self.relation}")
 
     def vacuum(self, spark: SparkSession, keep_hours: int) -> None:
         """Remove files that no version of the last so many hours needs."""
@@ -194,7 +207,8 @@ class Table:
         session: other writes may go on in it.
         """
         options = {"txnAppId": f"gristmill/{name}", "txnVersion": str(number)}
-        with suppress(ConcurrentTransactionException):  # another run is landing this very commit
+        # Suppressed where another run is landing this very commit.
+        with suppress(ConcurrentTransactionException), self.alone(rows.sparkSession):
             if self.is_path:
                 rows.write.format("delta").mode("append").options(**options).save(self.name)
             else:
@@ -221,7 +235,7 @@ class Table:
         spark = rows.sparkSession
         if not self.exists(spark):
             return self.append(rows, commit)
-        with _session_conf(spark, commit.settings):
+        with self.alone(spark), _session_conf(spark, commit.settings):
             self._merging(rows, key).whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
         return self._landed(spark, commit)
 
@@ -240,7 +254,7 @@ class Table:
         else:
             merging = merging.whenMatchedUpdate(gone, {mark: f"new.{_quoted(mark)}"})
         merging = merging.whenMatchedUpdateAll(answered).whenNotMatchedInsertAll(answered)
-        with _session_conf(rows.sparkSession, commit.settings):
+        with self.alone(rows.sparkSession), _session_conf(rows.sparkSession, commit.settings):
             merging.execute()
         return commit.metrics(self, rows.sparkSession)
 
@@ -251,7 +265,7 @@ class Table:
 
     def _write(self, rows: DataFrame, mode: str, commit: AnyCommit, options: dict[str, str]) -> int:
         writer = rows.write.format("delta").mode(mode).options(**options)
-        with _session_conf(rows.sparkSession, commit.settings):
+        with self.alone(rows.sparkSession), _session_conf(rows.sparkSession, commit.settings):
             if self.is_path:
                 writer.save(self.name)
             else:
@@ -268,11 +282,13 @@ class Table:
         """Delete what has the key of one of the rows."""
         same_key = " AND ".join(f"old.{_quoted(k)} = new.{_quoted(k)}" for k in key)
         old = self._delta(rows.sparkSession).alias("old")
-        old.merge(rows.select(*key).alias("new"), same_key).whenMatchedDelete().execute()
+        with self.alone(rows.sparkSession):
+            old.merge(rows.select(*key).alias("new"), same_key).whenMatchedDelete().execute()
 
     def delete_where(self, spark: SparkSession, condition: Column) -> None:
         """Delete the rows of which the condition holds."""
-        self._delta(spark).delete(condition)
+        with self.alone(spark):
+            self._delta(spark).delete(condition)
 
     def history(self, spark: SparkSession, versions: int | None = None) -> DataFrame:
         """Return the newest versions, or all, the newest first."""
