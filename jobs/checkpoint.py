@@ -46,6 +46,7 @@ def open_checkpoint(spark: SparkSession, settings: StreamSettings) -> Checkpoint
     path = Table.named(settings.checkpoint).name if "/" in settings.checkpoint else ""
     if not path:
         raise JobError(f"checkpoint: expected a path, found {settings.checkpoint!r}")
+    Table.named(settings.target.table).check_home(spark)
     folder = Place(spark, path)
     if FILE in folder.names():
         return _earlier(folder, settings)

@@ -37,6 +37,10 @@ _REMEDIES = (
         "the store does not answer: look at its address (AWS_ENDPOINT_URL) and at the network",
     ),
     (
+        r"Cannot find catalog plugin class|CATALOG_NOT_FOUND",
+        "set spark.sql.catalog.NAME, and add the catalog's package to the session",
+    ),
+    (
         r"ModuleNotFoundError: No module named",
         "an executor's Python lacks a package: ship it as docs/submitting.md says",
     ),

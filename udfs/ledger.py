@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -35,7 +34,8 @@ class Ledger:
 
         Raises TableError where the table is not a ledger of this format.
         """
-        if not self.table.exists(spark):
+        if self.table.version(spark) < 0:
+            self.table.check_home(spark)
             self._create(spark)
             return
         self._check_format(spark)
@@ -90,18 +90,15 @@ class Ledger:
         return self.table.read(spark, version) if version >= _FIRST_ANSWERS else None
 
     def _create(self, spark: SparkSession) -> None:
-        builder = DeltaTable.createIfNotExists(spark)
-        named = (
-            builder.location(self.table.name)
-            if self.table.is_path
-            else builder.tableName(self.table.relation)
-        )
-        (
-            named.addColumns(ledger_type())
-            .clusterBy("fingerprint")
-            .property(_FORMAT_KEY, FORMAT)
-            .property("delta.dataSkippingStatsColumns", "fingerprint,completed_at")
-            .execute()
+        properties = {
+            _FORMAT_KEY: FORMAT,
+            "delta.dataSkippingStatsColumns": "fingerprint,completed_at",
+        }
+        told = ", ".join(f"'{key}' = '{value}'" for key, value in properties.items())
+        # As SQL: Delta's builder takes no catalog in a name.
+        spark.sql(
+            f"CREATE TABLE IF NOT EXISTS {self.table.relation} ({ledger_type().toDDL()}) "
+            f"USING delta CLUSTER BY (fingerprint) TBLPROPERTIES ({told})"
         )
 
     def _check_format(self, spark: SparkSession) -> None:
