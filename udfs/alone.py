@@ -6,7 +6,7 @@ in udfs/claims.py, which ask of the storage no more than that a written file is 
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from uuid import uuid4
 
 from pyspark.sql import SparkSession
@@ -25,20 +25,23 @@ _REFUSING = (
 )
 
 
-@contextmanager
-def alone(spark: SparkSession, table: str) -> Iterator[None]:
-    """Let the block write to the table in this folder while no other job does."""
+def alone(spark: SparkSession, table: str) -> AbstractContextManager[None]:
+    """Return what lets a block write to the table in this folder while no other job does."""
     if not table.startswith(_SCHEMES) or any(spark.conf.get(it, None) for it in _REFUSING):
-        yield
-        return
-    folder, me = Place(spark, f"{table.rstrip('/')}/{FOLDER}"), uuid4().hex
-    writers = Claims(folder)
+        return nullcontext()
+    return in_turn(Place(spark, f"{table.rstrip('/')}/{FOLDER}"))
+
+
+@contextmanager
+def in_turn(writers: Place) -> Iterator[None]:
+    """Run the block when those that came before have ended, or died; `writers` is their folder."""
+    claims, me = Claims(writers), uuid4().hex
     try:
-        with Lease(folder / me / LEASE):
-            before = writers.make(me, "commit", None)
-            writers.wait(before, f"a run that writes to {table}")
+        with Lease(writers / me / LEASE):
+            before = claims.make(me, "commit", None)
+            claims.wait(before, f"what writes by {writers.path}")
             for ended in before:
-                (folder / ended).delete()
+                (writers / ended).delete()
             yield
     finally:
-        (folder / me).delete()
+        (writers / me).delete()

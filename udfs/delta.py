@@ -116,7 +116,7 @@ class Table:
     @property
     def relation(self) -> str:
         """The quoted name for SQL and `spark.table`. Raises TableError where it is none."""
-        return quoted("delta", self.name) if self.is_path else quoted(*parts(self.name))
+        return f"delta.{quoted(self.name)}" if self.is_path else quoted(*parts(self.name))
 
     def beside(self, suffix: str) -> "Table":
         """Return the table whose name is this one's with a suffix."""
