@@ -10,7 +10,7 @@ _RENEW = "renew it and run again: what was answered is in the ledger"
 _REMEDIES = (
     (
         r"Class org\.apache\.hadoop\.fs\.s3a\.\w+ not found",
-        "the session has no client of S3: set spark.storage: s3, or on a cluster see docs/storage.md",
+        "the session has no client of S3: set spark.storage: s3; on a cluster see docs/storage.md",
     ),
     (r'No FileSystem for scheme "s3n?"', "outside Databricks and EMR, S3 is named s3a://"),
     (
@@ -31,6 +31,11 @@ _REMEDIES = (
     (
         r"AccessDenied|ACCESS_DENIED|Status Code: 403",
         "the credential may not do this: give it the right to list, read, write and delete here",
+    ),
+    (
+        r"AWSBadRequestException",
+        "the store does not say why: the region may be another (AWS_REGION), or the credential "
+        "expired",
     ),
     (
         r"Unable to execute HTTP request|NETWORK_CONNECTION|UnknownHostException",

@@ -20,10 +20,10 @@ def add_clients(stores: Sequence[str], environment: MutableMapping[str, str]) ->
 
     Behind, since an archive of classes is only taken for a class path that begins as its own did.
     """
-    earlier = environment.get(_LATE_CLASS_PATH)
     paths = [f"{jvm.jars(it)}/*" for it in stores]
-    if paths:
-        environment[_LATE_CLASS_PATH] = ":".join([*paths, *([earlier] if earlier else [])])
+    there = environment.get(_LATE_CLASS_PATH, "").split(":")
+    if new := [it for it in paths if it not in there]:
+        environment[_LATE_CLASS_PATH] = ":".join([it for it in there if it] + new)
 
 
 def conf(stores: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
@@ -56,10 +56,12 @@ def check_reachable(spark: SparkSession, settings: Mapping[str, Any]) -> None:
         path = jvm.org.apache.hadoop.fs.Path(place)
         try:
             files = jvm.org.apache.hadoop.fs.FileSystem.newInstance(path.toUri(), conf)
-            files.exists(path)
+            # A listing: what S3 refuses of a HEAD it does not say why.
+            files.listStatusIterator(path).hasNext()
             files.close()
         except Py4JJavaError as error:
-            raise JobError(f"{key} {place!r}: {told(error)}") from None
+            if error.java_exception.getClass().getSimpleName() != "FileNotFoundException":
+                raise JobError(f"{key} {place!r}: {told(error)}") from None
 
 
 def _places(settings: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, str]]:

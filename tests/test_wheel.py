@@ -29,6 +29,8 @@ with spark_file("local.yml") as path:
     assert "DeltaSparkSessionExtension" in path.read_text()
 from jobs.prices import read_prices
 assert "gpt-4o" in read_prices().models
+with conf_file("s3/ivy.xml") as path:
+    assert "hadoop-aws" in path.read_text()
 with conf_file("kafka/server.properties") as path:
     assert "process.roles=broker,controller" in path.read_text()
 print(len(names))

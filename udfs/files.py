@@ -1,12 +1,13 @@
 """Small files and folders on any storage that Spark can write, through Hadoop's file systems."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
-_CONDITIONAL = "fs.option.create.conditional.overwrite"  # S3A; the others refuse at once
+_CONDITIONAL = "fs.option.create.conditional.overwrite"  # what S3A needs to refuse
 _CHANGED = "RemoteFileChangedException"
 _IS_THERE = ("FileAlreadyExistsException", _CHANGED)
 _READS = 10
@@ -61,8 +62,14 @@ class Place:
     def write(self, content: bytes) -> None:
         """Write a small file that is not there yet. Raises FileExistsError where it is.
 
-        Of two writers at once one succeeds, in an object store too.
+        Of two writers at once one succeeds, on a disk as in an object store.
         """
+        if self._files().getScheme() == "file":  # Hadoop's own looks before it writes
+            local = Path(self._hadoop().toUri().getPath())
+            local.parent.mkdir(parents=True, exist_ok=True)
+            with local.open("xb") as file:
+                file.write(content)
+            return
         builder = self._files().createFile(self._hadoop()).recursive().overwrite(False)
         try:
             _fill(builder.opt(_CONDITIONAL, "true").build(), content)

@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 
 from chains.errors import TableError
 from udfs.columns import ledger_type
+from udfs.conflicts import past_conflicts
 from udfs.delta import Table
 from udfs.journal import Journal
 
@@ -36,7 +37,7 @@ class Ledger:
         """
         if self.table.version(spark) < 0:
             self.table.check_home(spark)
-            self._create(spark)
+            past_conflicts(self.table, lambda: self._create(spark))
             return
         self._check_format(spark)
         journal = self.journal(spark)
@@ -90,12 +91,15 @@ class Ledger:
         return self.table.read(spark, version) if version >= _FIRST_ANSWERS else None
 
     def _create(self, spark: SparkSession) -> None:
+        """Create the table if it is not there; as SQL, for Delta's builder takes no catalog.
+
+        Nobody takes turns here: of two runs at once each would write the same.
+        """
         properties = {
             _FORMAT_KEY: FORMAT,
             "delta.dataSkippingStatsColumns": "fingerprint,completed_at",
         }
         told = ", ".join(f"'{key}' = '{value}'" for key, value in properties.items())
-        # As SQL: Delta's builder takes no catalog in a name.
         spark.sql(
             f"CREATE TABLE IF NOT EXISTS {self.table.relation} ({ledger_type().toDDL()}) "
             f"USING delta CLUSTER BY (fingerprint) TBLPROPERTIES ({told})"

@@ -64,7 +64,8 @@ class Folder:
         scheme = _HADOOP_NAMES.get(scheme, scheme)
         for options in (_OPTIONS.get(scheme, ""), ""):  # an older pyarrow does not know them
             with suppress(pa.ArrowInvalid):
-                return fs.FileSystem.from_uri(f"{scheme}:{quote(rest, safe='/:@')}{options}")
+                files, path = fs.FileSystem.from_uri(f"{scheme}:{quote(rest, safe='/:@')}{options}")
+                return files, path
         from fsspec.core import url_to_fs
 
         foreign, path = url_to_fs(f"{scheme}:{rest}")

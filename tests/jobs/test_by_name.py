@@ -82,14 +82,12 @@ def test_a_table_that_is_not_deltas_is_refused_before_anything_is_paid(
     spark, by_name, endpoint, schema, key
 ):
     spark.sql(f"CREATE TABLE {schema}.other (id string, body string) USING parquet")
-    with pytest.raises(TableError, match="other.*expected a Delta table.*not a Delta table"):
+    with pytest.raises(TableError, match=r"other.*expected a Delta table.*not a Delta table"):
         run_batch(spark, by_name(f"{key}={schema}.other"))
     assert endpoint.calls() == []
 
 
-def test_a_stream_begins_no_checkpoint_for_a_target_without_a_home(
-    spark, settings, tmp_path
-):
+def test_a_stream_begins_no_checkpoint_for_a_target_without_a_home(spark, settings, tmp_path):
     with pytest.raises(TableError, match="expected a schema `no_schema`, found none"):
         open_checkpoint(spark, settings("target.table=no_schema.t"))
     assert not (tmp_path / "checkpoint").exists()

@@ -9,6 +9,7 @@ from deltalake import DeltaTable, write_deltalake
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
+SECRET = "canary-of-a-store"
 EXPIRED = ("400 Bad Request", "ExpiredToken", "The provided token has expired.")
 DENIED = ("403 Forbidden", "AccessDenied", "Access Denied")
 _BODY = "<?xml version='1.0'?><Error><Code>{}</Code><Message>{}</Message></Error>"
@@ -42,8 +43,8 @@ class ObjectStore:
     def environment(self):
         """What users set, and all that they set."""
         return {
-            "AWS_ACCESS_KEY_ID": "canary",
-            "AWS_SECRET_ACCESS_KEY": "canary-secret",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_REGION": "us-east-1",
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._server.port}",
         }
