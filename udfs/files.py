@@ -1,5 +1,6 @@
 """Small files and folders on any storage that Spark can write, through Hadoop's file systems."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from pyspark.sql import SparkSession
 
 _CONDITIONAL = "fs.option.create.conditional.overwrite"  # what S3A needs to refuse
 _CHANGED = "RemoteFileChangedException"
+_ANOTHER = re.compile("Status Code: (404|412)")  # how the stream of Hadoop 3.5 says so
 _IS_THERE = ("FileAlreadyExistsException", _CHANGED)
 _READS = 10
 
@@ -47,7 +49,7 @@ class Place:
     def read(self) -> bytes:
         """Return a small file's content. Raises FileNotFoundError where there is none.
 
-        S3A refuses to go on in a file that is replaced meanwhile; it is read anew then.
+        S3A refuses to go on in a file that is replaced or deleted meanwhile: it is read anew then.
         """
         for attempt in range(1, _READS + 1):
             try:
@@ -55,7 +57,7 @@ class Place:
             except Py4JJavaError as error:
                 if _is(error, "FileNotFoundException"):
                     raise FileNotFoundError(self.path) from None
-                if attempt == _READS or not _is(error, _CHANGED):
+                if attempt == _READS or not (_is(error, _CHANGED) or _ANOTHER.search(str(error))):
                     raise
         raise AssertionError("unreachable")
 
