@@ -7,11 +7,11 @@ LOCKS := requirements.lock requirements-torch.lock requirements-uv.lock
 INSTALL = $(BIN)/uv pip install --system-certs --quiet --python $(BIN)/python --no-deps
 
 .DEFAULT_GOAL := menu
-.PHONY: menu setup demo demo-stream demo-cluster kafka kafka-stop test test-dist test-faults lint format \
+.PHONY: menu setup demo demo-stream demo-cluster kafka kafka-stop test test-dist test-faults test-s3 lint format \
   bench dist dist-env lock clean
 
 menu:        ## print this menu
-	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## make .venv with the gristmill command in it; does nothing the second time
 
@@ -51,6 +51,9 @@ test-dist: setup dist-env ## run tests against what dist-env builds, away from t
 
 test-faults: setup ## the long tests: kill and disturb jobs, again and again; ROUNDS=20
 	FAULT_ROUNDS=$(or $(ROUNDS),20) $(BIN)/pytest tests/conf tests/jobs tests/udfs tests/faults
+
+test-s3: setup ## the tests whose tables are all in S3, on a server of their own; TESTS="-k pays_once"
+	FAULT_ROUNDS=1 $(BIN)/pytest tests/jobs/test_s3.py $(TESTS)
 
 lint: setup  ## check format, lint rules and types
 	$(BIN)/ruff format --check

@@ -51,7 +51,13 @@ def open_checkpoint(spark: SparkSession, settings: StreamSettings) -> Checkpoint
             "beside_others": checkpoint.beside_others,
             "job": _job(settings),
         }
-        (folder / FILE).write(json.dumps(content).encode())
+        try:
+            (folder / FILE).write(json.dumps(content).encode())
+        except FileExistsError:
+            raise JobError(
+                f"checkpoint {folder.path}: another stream has begun here just now. Stop one of "
+                "them"
+            ) from None
     return checkpoint
 
 
@@ -60,6 +66,7 @@ def look_at_checkpoint(spark: SparkSession, settings: StreamSettings) -> Checkpo
     path = Table.named(settings.checkpoint).name if "/" in settings.checkpoint else ""
     if not path:
         raise JobError(f"checkpoint: expected a path, found {settings.checkpoint!r}")
+    Table.named(settings.target.table).check_home(spark)
     folder = Place(spark, path)
     names = folder.names()
     if FILE in names:

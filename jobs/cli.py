@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 
 import click
-from pyspark.errors import PySparkException
 from rich.logging import RichHandler
 
 from chains.errors import GristmillError, UsageError
@@ -19,6 +18,7 @@ from jobs.cli_replay import replay
 from jobs.cli_retry import retry
 from jobs.cli_runs import report, runs
 from jobs.cli_stream import demo_stream, stream
+from jobs.failures import FOREIGN, told
 from jobs.settings import load_settings
 
 
@@ -39,9 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
         ERRORS.print(f"[bold red]{type(error).__name__}[/]:", end=" ")
         ERRORS.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
-    except PySparkException as error:
+    except FOREIGN as error:
         ERRORS.print("[bold red]Spark:[/]", end=" ")
-        ERRORS.print("\n".join(str(error).splitlines()[:20]), markup=False, highlight=False)
+        ERRORS.print(told(error), markup=False, highlight=False, soft_wrap=True)
         return 1
     except (click.Abort, KeyboardInterrupt):
         ERRORS.print("stopped; the next run goes on from the ledger")

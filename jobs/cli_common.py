@@ -74,10 +74,17 @@ def key_of(keys: Sequence[str]) -> dict[str, str]:
 
 
 def session(settings: "JobSettings | LedgerConf") -> "SparkSession":
-    """Start Spark for a job, or take the session that runs."""
+    """Start Spark for a job, or take the session that runs.
+
+    Raises JobError where a store that the settings name does not answer.
+    """
+    from jobs.object_stores import check_reachable
     from jobs.session import open_session
 
-    return open_session(settings.spark, settings.work_dir / "logs")
+    spark = open_session(settings.spark, settings.work_dir / "logs")
+    if settings.spark.storage:
+        check_reachable(spark, settings.model_dump())
+    return spark
 
 
 def pinned_session(settings: "Settings") -> "SparkSession":

@@ -14,7 +14,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession, is_remote
 
 from chains.errors import JobError, UsageError
-from jobs import jvm
+from jobs import jvm, object_stores
 from jobs.settings import SparkSettings
 
 
@@ -36,7 +36,10 @@ def open_session(settings: SparkSettings, logs: Path) -> SparkSession:
         return running
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     with jvm.spark_file("log4j2.properties") as log4j, _printing_to(logs / "spark.log") as log:
-        conf = _local_conf(settings, log4j, logs.parent) if _is_own(settings) else settings.conf
+        conf = settings.conf
+        if _is_own(settings):
+            conf = _local_conf(settings, log4j, logs.parent)
+            object_stores.add_clients(settings.storage, os.environ)
         builder = SparkSession.builder.appName("gristmill")
         if "PYSPARK_GATEWAY_PORT" not in os.environ:
             builder = builder.master(settings.master)
@@ -128,7 +131,7 @@ def _local_conf(settings: SparkSettings, log4j: Path, work: Path) -> dict[str, A
         "spark.driver.extraClassPath": f"{jvm.jars()}/*",
         "spark.driver.extraJavaOptions": " ".join(options),
     }
-    return defaults | settings.conf | own
+    return defaults | object_stores.conf(settings.storage, os.environ) | settings.conf | own
 
 
 @contextmanager

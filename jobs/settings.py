@@ -141,10 +141,14 @@ class LedgerSettings(Section):
 
 
 class SparkSettings(Section):
-    """The session, where none runs; `packages: false` where the platform ships Delta."""
+    """The session, where none runs; `packages: false` where the platform ships Delta.
+
+    `storage` names the object stores whose client the session gets besides.
+    """
 
     master: str = "local[*]"
     packages: bool = True
+    storage: Annotated[tuple[Literal["s3"], ...], BeforeValidator(_listed)] = ()
     conf: dict[str, Any] = {}
 
 

@@ -22,6 +22,7 @@ from chains.errors import (
 )
 from chains.registered import FollowedTemplate, follow_template
 from jobs.checkpoint import Checkpoint, open_checkpoint
+from jobs.failures import remedy
 from jobs.leasing import Leased, leasing
 from jobs.observing import Run, observed
 from jobs.pinning import pin_stream
@@ -187,7 +188,9 @@ class Stream:
             if _MESSAGES_GONE in told:
                 raise JobError(_gone(self.settings, told)) from None
             cause = self._failure or error
-            raise JobError(f"the stream failed: {_reason(cause)}") from cause
+            advice = remedy(told)
+            what_to_do = f"; {advice}" if advice else ""
+            raise JobError(f"the stream failed: {_reason(cause)}{what_to_do}") from cause
 
 
 @dataclass

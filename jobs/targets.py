@@ -39,8 +39,9 @@ class Target:
         return self.table.beside("_errors")
 
     def check(self, spark: SparkSession) -> None:
-        """Raise TableError where a table of this name is there that a run did not write."""
-        if not self.table.exists(spark):
+        """Raise TableError where no run could write a table of this name, or did not write it."""
+        if self.table.version(spark) < 0:
+            self.table.check_home(spark)
             return
         needed = {*self.key, "fingerprint", "error", "run_id"}
         missing = sorted(needed - set(self.table.read(spark).columns))

@@ -31,6 +31,8 @@ from importlib import resources
 assert "<!doctype html>" in resources.files("jobs").joinpath("run_page.html.j2").read_text("utf-8")
 from jobs.prices import read_prices
 assert "gpt-4o" in read_prices().models
+with conf_file("s3/ivy.xml") as path:
+    assert "hadoop-aws" in path.read_text()
 with conf_file("kafka/server.properties") as path:
     assert "process.roles=broker,controller" in path.read_text()
 print(len(names))

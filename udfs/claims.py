@@ -75,10 +75,12 @@ class Claims:
         (self.journals / run / _CLAIM).replace(own.encode())
         return [it.run for it in self._numbered(self._living(run)) if it.is_before(own)]
 
-    def wait(self, runs: Collection[str]) -> None:
-        """Wait until runs have ended, whether they say so or die."""
+    def wait(
+        self, runs: Collection[str], what: str = "a run that asks some of the same prompts"
+    ) -> None:
+        """Wait until runs have ended, whether they say so or die; `what` they are is logged."""
         if runs:
-            LOG.info("waiting for a run that asks some of the same prompts: %s", ", ".join(runs))
+            LOG.info("waiting for %s: %s", what, ", ".join(runs))
         looked = monotonic()
         while runs := [it for it in runs if not has_ended(self._lease(it))]:
             sleep(LOOK_SECONDS)

@@ -1,8 +1,9 @@
 """A Delta table by name or by path: look at it, read it at a version, commit to it once."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +16,12 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from chains.errors import JobError, TableError
+from udfs.alone import alone
+from udfs.names import parts, quoted
 
+_SESSION_CATALOG = "spark_catalog"
+_PLAIN = re.compile(r"\w+", re.ASCII)
+_SCHEME = re.compile("[a-z][a-z0-9+.-]*:/")
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _MERGED_ROWS = ("numTargetRowsInserted", "numTargetRowsUpdated")
 
@@ -99,7 +105,7 @@ class Table:
     @classmethod
     def named(cls, name: str) -> "Table":
         """Return the table of a setting: a path without a scheme is taken from this folder."""
-        local = "/" in name and "://" not in name
+        local = "/" in name and not _SCHEME.match(name)
         return cls(str(Path(name).absolute()) if local else name)
 
     @property
@@ -109,32 +115,70 @@ class Table:
 
     @property
     def relation(self) -> str:
-        """The quoted name for SQL and `spark.table`."""
-        if self.is_path:
-            return f"delta.{_quoted(self.name)}"
-        return ".".join(_quoted(part.strip("`")) for part in self.name.split("."))
+        """The quoted name for SQL and `spark.table`. Raises TableError where it is none."""
+        return f"delta.{quoted(self.name)}" if self.is_path else quoted(*parts(self.name))
 
     def beside(self, suffix: str) -> "Table":
         """Return the table whose name is this one's with a suffix."""
+        if self.name.endswith("`"):
+            return Table(f"{self.name[:-1]}{suffix}`")
         return Table(self.name.rstrip("/") + suffix)
 
     def exists(self, spark: SparkSession) -> bool:
-        """Whether there is a Delta table of this name."""
+        """Whether there is a Delta table at a path; whether a catalog has a table of this name.
+
+        Raises TableError where there is no such catalog.
+        """
         if self.is_path:
             return bool(DeltaTable.isDeltaTable(spark, self.name))
-        return spark.catalog.tableExists(self.relation)
+        with _told_of(self.name):
+            return spark.catalog.tableExists(self.relation)
+
+    def check_home(self, spark: SparkSession) -> None:
+        """Raise TableError where no table of this name could be made."""
+        if self.is_path:
+            return
+        *home, name = parts(self.name)
+        with _told_of(self.name):
+            there = not home or spark.catalog.databaseExists(quoted(*home))
+            catalog = home[0] if len(home) > 1 else spark.catalog.currentCatalog()
+        if catalog == _SESSION_CATALOG and not _PLAIN.fullmatch(name):
+            raise TableError(
+                f"table {self.name!r}: expected letters, digits and _, which is all that Spark's "
+                f"own catalog takes, found {name!r}"
+            )
+        if there:
+            return
+        raise TableError(
+            f"table {self.name!r}: expected a schema {quoted(*home)}, found none: make it with "
+            f"CREATE SCHEMA {quoted(*home)}, or name another"
+        )
 
     def version(self, spark: SparkSession) -> int:
-        """Return the newest version, -1 where there is no table."""
+        """Return the newest version, -1 where there is no table.
+
+        Raises TableError where a catalog has something else of this name.
+        """
         return _newest_version(spark, self._delta(spark)) if self.exists(spark) else -1
 
     def location(self, spark: SparkSession) -> str:
         """Return the folder that holds the table."""
         if self.is_path:
             return self.name
-        detail = self._delta(spark).detail().select("location").first()
-        assert detail is not None
-        return str(detail["location"])
+        table = self._delta(spark)
+        try:
+            return str(table._jdt.deltaLog().dataPath().toString())
+        except (AttributeError, TypeError, Py4JError):  # a platform's own Delta has no such log
+            detail = table.detail().select("location").first()
+            return str(detail["location"])
+
+    def alone(self, spark: SparkSession) -> AbstractContextManager[None]:
+        """Return what keeps other jobs from committing meanwhile, where the storage does not.
+
+        A catalog's table that is not there yet has no place to do so.
+        """
+        there = self.is_path or self.exists(spark)
+        return alone(spark, self.location(spark)) if there else nullcontext()
 
     def read(self, spark: SparkSession, version: int | None = None) -> DataFrame:
         """Return the rows, of one version where it is given.
@@ -172,7 +216,8 @@ class Table:
 
     def optimize(self, spark: SparkSession) -> None:
         """Write small files as large ones; rows stay as they are."""
-        spark.sql(f"OPTIMIZE {self.relation}")
+        with self.alone(spark):
+            spark.sql(f"OPTIMIZE {self.relation}")
 
     def vacuum(self, spark: SparkSession, keep_hours: int) -> None:
         """Remove files that no version of the last so many hours needs."""
@@ -194,7 +239,8 @@ class Table:
         session: other writes may go on in it.
         """
         options = {"txnAppId": f"gristmill/{name}", "txnVersion": str(number)}
-        with suppress(ConcurrentTransactionException):  # another run is landing this very commit
+        # Suppressed where another run is landing this very commit.
+        with suppress(ConcurrentTransactionException), self.alone(rows.sparkSession):
             if self.is_path:
                 rows.write.format("delta").mode("append").options(**options).save(self.name)
             else:
@@ -228,7 +274,7 @@ class Table:
         spark = rows.sparkSession
         if not self.exists(spark):
             return self.append(rows, commit, properties)
-        with session_conf(spark, commit.settings):
+        with self.alone(spark), session_conf(spark, commit.settings):
             self._merging(rows, key).whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
         return self._landed(spark, commit)
 
@@ -245,20 +291,20 @@ class Table:
         if mark is None:
             merging = merging.whenMatchedDelete(gone)
         else:
-            merging = merging.whenMatchedUpdate(gone, {mark: f"new.{_quoted(mark)}"})
+            merging = merging.whenMatchedUpdate(gone, {mark: f"new.{quoted(mark)}"})
         merging = merging.whenMatchedUpdateAll(answered).whenNotMatchedInsertAll(answered)
-        with session_conf(rows.sparkSession, commit.settings):
+        with self.alone(rows.sparkSession), session_conf(rows.sparkSession, commit.settings):
             merging.execute()
         return commit.metrics(self, rows.sparkSession)
 
     def _merging(self, rows: DataFrame, key: Sequence[str]) -> Any:
-        same_key = " AND ".join(f"old.{_quoted(k)} <=> new.{_quoted(k)}" for k in key)
+        same_key = " AND ".join(f"old.{quoted(k)} <=> new.{quoted(k)}" for k in key)
         old = self._delta(rows.sparkSession).alias("old")
         return old.merge(rows.alias("new"), same_key).withSchemaEvolution()
 
     def _write(self, rows: DataFrame, mode: str, commit: AnyCommit, options: dict[str, str]) -> int:
         writer = rows.write.format("delta").mode(mode).options(**options)
-        with session_conf(rows.sparkSession, commit.settings):
+        with self.alone(rows.sparkSession), session_conf(rows.sparkSession, commit.settings):
             if self.is_path:
                 writer.save(self.name)
             else:
@@ -273,13 +319,15 @@ class Table:
 
     def delete(self, rows: DataFrame, key: Sequence[str]) -> None:
         """Delete what has the key of one of the rows."""
-        same_key = " AND ".join(f"old.{_quoted(k)} = new.{_quoted(k)}" for k in key)
+        same_key = " AND ".join(f"old.{quoted(k)} = new.{quoted(k)}" for k in key)
         old = self._delta(rows.sparkSession).alias("old")
-        old.merge(rows.select(*key).alias("new"), same_key).whenMatchedDelete().execute()
+        with self.alone(rows.sparkSession):
+            old.merge(rows.select(*key).alias("new"), same_key).whenMatchedDelete().execute()
 
     def delete_where(self, spark: SparkSession, condition: Column) -> None:
         """Delete the rows of which the condition holds."""
-        self._delta(spark).delete(condition)
+        with self.alone(spark):
+            self._delta(spark).delete(condition)
 
     def history(self, spark: SparkSession, versions: int | None = None) -> DataFrame:
         """Return the newest versions, or all, the newest first."""
@@ -293,7 +341,8 @@ class Table:
     def _delta(self, spark: SparkSession) -> Any:
         if self.is_path:
             return DeltaTable.forPath(spark, self.name)
-        return DeltaTable.forName(spark, self.relation)
+        with _told_of(self.name):
+            return DeltaTable.forName(spark, self.relation)
 
 
 def _once(app: str, number: int, metadata: Mapping[str, Any]) -> dict[str, str]:
@@ -314,8 +363,17 @@ def _newest_version(spark: SparkSession, table: Any) -> int:
         return int(newest["version"])
 
 
-def _quoted(identifier: str) -> str:
-    return "`" + identifier.replace("`", "``") + "`"
+@contextmanager
+def _told_of(name: str) -> Iterator[None]:
+    """Say of which table a catalog says no, and which names it would know."""
+    try:
+        yield
+    except AnalysisException as error:
+        (said, *_) = str(error).strip().splitlines()
+        raise TableError(
+            f"table {name!r}: expected a Delta table's name, schema.table or catalog.schema.table "
+            f"of a catalog that the session has; it says {said}"
+        ) from None
 
 
 @contextmanager

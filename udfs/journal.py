@@ -105,7 +105,7 @@ class Journal:
         """Mark a journal whose answers are in the ledger."""
         mark = self._place(name) / _TAKEN
         if not mark.exists():
-            mark.write(b"")
+            mark.replace(b"")
 
     def _is_old(self, name: str, file: str = "") -> bool:
         place = self._place(name)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -11,6 +10,7 @@ from pyspark.sql import functions as F
 
 from chains.errors import TableError
 from udfs.columns import ledger_type
+from udfs.conflicts import past_conflicts
 from udfs.delta import Table
 from udfs.journal import Journal
 
@@ -35,8 +35,9 @@ class Ledger:
 
         Raises TableError where the table is not a ledger of this format.
         """
-        if not self.table.exists(spark):
-            self._create(spark)
+        if self.table.version(spark) < 0:
+            self.table.check_home(spark)
+            past_conflicts(self.table, lambda: self._create(spark))
             return
         self._check_format(spark)
         journal = self.journal(spark)
@@ -90,18 +91,18 @@ class Ledger:
         return self.table.read(spark, version) if version >= _FIRST_ANSWERS else None
 
     def _create(self, spark: SparkSession) -> None:
-        builder = DeltaTable.createIfNotExists(spark)
-        named = (
-            builder.location(self.table.name)
-            if self.table.is_path
-            else builder.tableName(self.table.relation)
-        )
-        (
-            named.addColumns(ledger_type())
-            .clusterBy("fingerprint")
-            .property(_FORMAT_KEY, FORMAT)
-            .property("delta.dataSkippingStatsColumns", "fingerprint,completed_at")
-            .execute()
+        """Create the table if it is not there; as SQL, for Delta's builder takes no catalog.
+
+        Nobody takes turns here: of two runs at once each would write the same.
+        """
+        properties = {
+            _FORMAT_KEY: FORMAT,
+            "delta.dataSkippingStatsColumns": "fingerprint,completed_at",
+        }
+        told = ", ".join(f"'{key}' = '{value}'" for key, value in properties.items())
+        spark.sql(
+            f"CREATE TABLE IF NOT EXISTS {self.table.relation} ({ledger_type().toDDL()}) "
+            f"USING delta CLUSTER BY (fingerprint) TBLPROPERTIES ({told})"
         )
 
     def _check_format(self, spark: SparkSession) -> None:

@@ -1,21 +1,27 @@
 """Files on the ledger's own storage, as an executor's Python reaches them: without the JVM."""
 
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from urllib.parse import quote
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from chains.errors import JobError
+
 _HADOOP_NAMES = {"s3a": "s3", "s3n": "s3", "wasbs": "abfss"}
+_OPTIONS = {"s3": "?allow_delayed_open=true"}  # one request for a small file, not three
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder by path or URI: this machine's disk, whatever pyarrow knows, or else fsspec.
+    """A folder as Hadoop names it: on this machine's disk, in what pyarrow knows, or else fsspec.
 
-    Credentials are those of the executor's environment.
+    Nothing in the name is percent-encoded. Credentials, and the address of a store that is not the
+    cloud's own, are those of the executor's environment.
     """
 
     uri: str
@@ -52,13 +58,32 @@ class Folder:
 
     @cached_property
     def _place(self) -> tuple[fs.FileSystem, str]:
-        scheme, separator, rest = self.uri.partition(":")
-        uri = _HADOOP_NAMES.get(scheme, scheme) + separator + rest
-        try:
-            files, path = fs.FileSystem.from_uri(uri)
-        except pa.ArrowInvalid:
-            from fsspec.core import url_to_fs
+        if self.uri.startswith("/"):
+            return fs.LocalFileSystem(), self.uri
+        scheme, _, rest = self.uri.partition(":")
+        scheme = _HADOOP_NAMES.get(scheme, scheme)
+        for options in (_OPTIONS.get(scheme, ""), ""):  # an older pyarrow does not know them
+            with suppress(pa.ArrowInvalid):
+                files, path = fs.FileSystem.from_uri(f"{scheme}:{quote(rest, safe='/:@')}{options}")
+                return files, path
+        from fsspec.core import url_to_fs
 
-            foreign, path = url_to_fs(uri)
-            files = fs.PyFileSystem(fs.FSSpecHandler(foreign))
-        return files, path
+        foreign, path = url_to_fs(f"{scheme}:{rest}")
+        return fs.PyFileSystem(fs.FSSpecHandler(foreign)), path
+
+
+@cache
+def check_writable(uri: str) -> None:
+    """Write a file in a folder and delete it, once in a process.
+
+    Raises JobError where that fails: what is asked now could not be kept.
+    """
+    folder, name = Folder(uri), f".{uuid4().hex}"
+    try:
+        folder.write(name, pa.table({}))
+        folder.delete(name)
+    except OSError as error:
+        raise JobError(
+            f"{uri}: an executor cannot write here, so nothing was asked: {error}. For a store"
+            " it takes address and credentials from its own environment (docs/storage.md)"
+        ) from None

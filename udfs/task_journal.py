@@ -10,7 +10,7 @@ from pyspark import TaskContext
 from pyspark.sql.pandas.types import to_arrow_type
 
 from udfs.columns import ledger_type
-from udfs.storage import Folder
+from udfs.storage import Folder, check_writable
 
 ROWS_A_FILE = 512
 
@@ -77,9 +77,13 @@ class TaskJournal:
     @classmethod
     @contextmanager
     def of_this_task(cls, folder: str) -> Iterator["TaskJournal"]:
-        """Give the journal of the Spark task that runs in this process."""
+        """Give the journal of the Spark task that runs in this process.
+
+        Raises JobError where no answer could be kept.
+        """
         context = TaskContext.get()
         assert context is not None
+        check_writable(folder.rpartition("/")[0])
         schema = pa.schema(to_arrow_type(ledger_type(), timezone="UTC"))
         journal = cls(Folder(folder), schema, context.partitionId(), context.taskAttemptId())
         yield journal

@@ -34,7 +34,9 @@ def told():
     """Return an event: a run has said that it waits."""
     waits = Event()
     handler = logging.Handler()
-    handler.emit = lambda record: waits.set() if "waiting for a run" in record.msg else None
+    handler.emit = lambda record: (
+        waits.set() if "waiting for a run" in record.getMessage() else None
+    )
     log = logging.getLogger("gristmill")
     before = log.level
     log.setLevel(logging.INFO)

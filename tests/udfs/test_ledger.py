@@ -1,6 +1,8 @@
 """The ledger: what it keeps, what it takes in, what it refuses."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from threading import Barrier, BrokenBarrierError
 
 import pyarrow as pa
 import pytest
@@ -114,3 +116,20 @@ def test_a_ledger_of_another_format_is_refused(spark, ledger):
     spark.sql(f"ALTER TABLE {ledger.table.relation} SET TBLPROPERTIES ('gristmill.format' = '99')")
     with pytest.raises(TableError, match="expected a ledger of format 1, found format 99"):
         ledger.open(spark)
+
+
+def test_two_runs_may_make_a_ledger_at_the_same_time(spark, tmp_path):
+    """Both have looked before either has made it."""
+    both = Barrier(2)
+
+    class Seen(Ledger):
+        def _create(self, spark):
+            with suppress(BrokenBarrierError):
+                both.wait(30)
+                both.abort()
+            super()._create(spark)
+
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(Seen(Table(f"{tmp_path}/new")).open, spark) for _ in range(2)]
+        assert [run.result(60) for run in runs] == [None, None]
+    Ledger(Table(f"{tmp_path}/new")).open(spark)

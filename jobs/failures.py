@@ -1,0 +1,78 @@
+"""What Spark, Java and an executor's Python say when they fail, and what to do about it."""
+
+import re
+
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException, PythonException
+
+FOREIGN = (Py4JError, PySparkException)
+_RENEW = "renew it and run again: what was answered is in the ledger"
+_REMEDIES = (
+    (
+        r"Class org\.apache\.hadoop\.fs\.s3a\.\w+ not found",
+        "the session has no client of S3: set spark.storage: s3; on a cluster see docs/storage.md",
+    ),
+    (r'No FileSystem for scheme "s3n?"', "outside Databricks and EMR, S3 is named s3a://"),
+    (
+        r'No FileSystem for scheme "(\w+)"|ClassNotFoundException: Class (\S+FileSystem) not found',
+        "add the client of this storage to the session's packages, see docs/storage.md",
+    ),
+    (r"UnknownStoreException|NoSuchBucket|NO_SUCH_BUCKET", "make the bucket or name another one"),
+    (r"ExpiredToken|EXPIRED_TOKEN|[Tt]oken has expired", f"the credential has expired: {_RENEW}"),
+    (
+        r"NoAuthWithAWS|NoAwsCredentials|Unable to load credentials",
+        "no credential was found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for the driver "
+        "and for every executor",
+    ),
+    (
+        r"InvalidAccessKeyId|INVALID_ACCESS_KEY_ID|SignatureDoesNotMatch|SIGNATURE_DOES_NOT_MATCH",
+        f"the store does not know this credential: {_RENEW}",
+    ),
+    (
+        r"AccessDenied|ACCESS_DENIED|Status Code: 403",
+        "the credential may not do this: give it the right to list, read, write and delete here",
+    ),
+    (
+        r"AWSBadRequestException",
+        "the store does not say why: the region may be another (AWS_REGION), or the credential "
+        "expired",
+    ),
+    (
+        r"Unable to execute HTTP request|NETWORK_CONNECTION|UnknownHostException",
+        "the store does not answer: look at its address (AWS_ENDPOINT_URL) and at the network",
+    ),
+    (
+        r"Cannot find catalog plugin class|CATALOG_NOT_FOUND",
+        "set spark.sql.catalog.NAME, and add the catalog's package to the session",
+    ),
+    (
+        r"ModuleNotFoundError: No module named",
+        "an executor's Python lacks a package: ship it as docs/submitting.md says",
+    ),
+)
+_OWN = re.compile(r"^chains\.errors\.\w+: (.+)", re.MULTILINE)
+_OF_JAVA = re.compile(r"^: (.+)", re.MULTILINE)
+_OF_PYTHON = re.compile(r"^(?:[a-zA-Z_]\w*\.)*\w+(?:Error|Exception)\b.*", re.MULTILINE)
+_MOST_LINES = 20
+
+
+def told(error: BaseException) -> str:
+    """Return what went wrong, and what to do about it where that is known."""
+    text = str(error)
+    if own := _OWN.findall(text):  # raised on an executor, and complete
+        return str(own[-1])
+    advice, cause = remedy(text), _cause(error, text)
+    return f"{cause}; {advice}" if advice else cause
+
+
+def remedy(text: str) -> str:
+    """Return what to do about an error by what was said of it, nothing where that is not known."""
+    return next((advice for sign, advice in _REMEDIES if re.search(sign, text)), "")
+
+
+def _cause(error: BaseException, text: str) -> str:
+    if isinstance(error, PythonException):
+        return str((_OF_PYTHON.findall(text) or [text])[-1])
+    if isinstance(error, Py4JError) and (said := _OF_JAVA.search(text)):
+        return str(said[1])
+    return "\n".join(text.splitlines()[:_MOST_LINES])

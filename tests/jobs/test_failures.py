@@ -1,0 +1,60 @@
+"""What Spark, Java and executors say, told in a line."""
+
+import pytest
+from py4j.protocol import Py4JError
+from pyspark.errors import AnalysisException, PythonException
+
+from jobs.failures import remedy, told
+
+_WORKER = """An exception was thrown from the Python worker:
+Traceback (most recent call last):
+  File "/x/udfs/storage.py", line 85, in check_writable
+    raise JobError(
+{}
+"""
+_JAVA = """An error occurred while calling o1.load.
+: {}
+\tat org.apache.hadoop.fs.FileSystem.get(FileSystem.java:1)
+Caused by: java.io.IOException: more
+"""
+
+
+def test_what_an_executor_of_ours_says_is_complete():
+    said = _WORKER.format("chains.errors.JobError: s3a://b: cannot write, ACCESS_DENIED")
+    assert told(PythonException(said)) == "s3a://b: cannot write, ACCESS_DENIED"
+
+
+def test_a_package_that_an_executor_lacks_is_named_with_what_to_do():
+    said = told(PythonException(_WORKER.format("ModuleNotFoundError: No module named 'chains'")))
+    assert said.startswith("ModuleNotFoundError: No module named 'chains'; ")
+    assert "docs/submitting.md" in said
+    assert "\n" not in said
+
+
+def test_of_a_java_error_its_first_line_counts():
+    assert told(Py4JError(_JAVA.format("java.io.IOException: disk"))) == "java.io.IOException: disk"
+
+
+def test_what_spark_says_is_cut_not_changed():
+    lines = [f"line {it}" for it in range(50)]
+    assert told(AnalysisException("\n".join(lines))) == "\n".join(lines[:20])
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("Class org.apache.hadoop.fs.s3a.S3AFileSystem not found", "spark.storage: s3"),
+        ('No FileSystem for scheme "s3"', "s3a://"),
+        ('No FileSystem for scheme "gs"', "docs/storage.md"),
+        ("UnknownStoreException: NoSuchBucket", "make the bucket"),
+        ("AWSBadRequestException: ExpiredToken", "has expired"),
+        ("NoAuthWithAWSException: No AWS Credentials", "set AWS_ACCESS_KEY_ID"),
+        ("AWS Error ACCESS_DENIED during PutObject", "give it the right"),
+        ("AWS Error NETWORK_CONNECTION during PutObject", "AWS_ENDPOINT_URL"),
+        ("Cannot find catalog plugin class for catalog 'x'", "spark.sql.catalog"),
+        ("anything else", ""),
+    ],
+)
+def test_what_to_do_depends_on_what_was_said(said, advice):
+    assert advice in remedy(said)
+    assert bool(remedy(said)) == bool(advice)

@@ -1,0 +1,30 @@
+"""Names of tables in a catalog: `catalog.schema.table`, any part of it in backticks."""
+
+import re
+
+from chains.errors import TableError
+
+MOST_PARTS = 3
+_PART = re.compile(r"`((?:[^`]|``)+)`|([^`.]+)")
+
+
+def parts(name: str) -> list[str]:
+    """Return the parts of a name, unquoted. Raises TableError where it is none."""
+    found, position = [], 0
+    while position < len(name):
+        part = _PART.match(name, position)
+        if part is None or name[part.end() : part.end() + 1] not in ("", "."):
+            break
+        found.append(part[1].replace("``", "`") if part[1] else part[2])
+        position = part.end() + 1
+    if position != len(name) + 1 or len(found) > MOST_PARTS:
+        raise TableError(
+            f"table {name!r}: expected a path, which has a slash, or a name of up to {MOST_PARTS} "
+            "parts: catalog.schema.table. A part with a dot or a backtick stands in backticks"
+        )
+    return found
+
+
+def quoted(*parts: str) -> str:
+    """Return a name for SQL: its parts in backticks."""
+    return ".".join("`" + it.replace("`", "``") + "`" for it in parts)
