@@ -9,11 +9,11 @@ import sys
 
 import pyarrow as pa
 import pytest
-from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from messages import document, record
 from object_store import DENIED, EXPIRED, SECRET, ObjectStore
 from rounds import long
 
+from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from jobs.producer import produce
 
 pytestmark = [long, pytest.mark.process]
