@@ -1,5 +1,6 @@
 """Jobs whose tables are named in a catalog."""
 
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -15,11 +16,16 @@ pytestmark = pytest.mark.spark
 ROWS = [(f"r{i}", f"key=r{i} says {i}") for i in range(3)]
 
 
-@pytest.fixture
-def schema(spark, tmp_path):
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory):
+    return tmp_path_factory.mktemp("schema") / "a lake%20house"
+
+
+@pytest.fixture(scope="module")
+def schema(spark, lake):
     """Return a schema whose folder has a space in its name, with a source in it."""
     name = f"of_{uuid4().hex[:8]}"
-    spark.sql(f"CREATE SCHEMA {name} LOCATION '{tmp_path}/a lake%20house'")
+    spark.sql(f"CREATE SCHEMA {name} LOCATION '{lake}'")
     frame = spark.createDataFrame(ROWS, "id string, body string")
     frame.write.format("delta").saveAsTable(f"{name}.source")
     yield name
@@ -29,29 +35,38 @@ def schema(spark, tmp_path):
 @pytest.fixture
 def by_name(job, endpoint, schema):
     """Return a function from assignments to the settings of a job without a path."""
-    named = {"source": "source", "target": "`target`", "ledger": "ledger"}
+    mine = uuid4().hex[:8]
+    named = {"source": "source", "target": f"`target_{mine}`", "ledger": f"ledger_{mine}"}
     tables = [f"{key}.table=spark_catalog.{schema}.{it}" for key, it in named.items()]
     model = ["chain.model=endpoint:fake/m", f"endpoints.fake.base_url={endpoint.base_url}"]
     return lambda *assignments: job(*tables, *model, *assignments)
 
 
+def tables_of(spark, schema):
+    return {row["tableName"] for row in spark.sql(f"SHOW TABLES IN {schema}").collect()}
+
+
 def test_a_batch_by_name_pays_once_and_keeps_its_journal_at_the_ledgers_place(
-    spark, by_name, endpoint, schema, tmp_path
+    spark, by_name, endpoint, schema, lake
 ):
-    assert run_batch(spark, by_name()).written == len(ROWS)
-    assert run_batch(spark, by_name()).completed == 0
+    settings = by_name()
+    assert run_batch(spark, settings).written == len(ROWS)
+    assert run_batch(spark, settings).completed == 0
     assert len(endpoint.calls()) == len(ROWS)
-    rows = spark.table(f"{schema}.target").collect()
+    rows = Table(settings.target.table).read(spark).collect()
     assert {row["source"] for row in rows} == {f"spark_catalog.{schema}.source@0"}
-    ledger = Ledger(Table(f"{schema}.ledger"))
-    assert ledger.journal(spark).folder == f"file:{tmp_path}/a lake%20house/ledger/_journal"
-    assert (tmp_path / "a lake%20house/ledger/_journal").is_dir()
+    (folder,) = lake.glob("ledger_*")
+    found = Ledger(Table(settings.ledger.table)).journal(spark).folder
+    assert found == f"file:{folder}/_journal"
+    assert Path(folder, "_journal").is_dir()
 
 
-def test_dead_letters_are_beside_a_target_in_backticks(spark, by_name, endpoint, schema):
+def test_dead_letters_are_beside_a_target_in_backticks(spark, by_name):
     gone = ["endpoints.fake.base_url=http://127.0.0.1:9", "endpoints.fake.attempts=1"]
-    run_batch(spark, by_name(*gone))
-    assert spark.table(f"{schema}.target_errors").count() == len(ROWS)
+    settings = by_name(*gone)
+    run_batch(spark, settings)
+    letters = settings.target.table.rstrip("`") + "_errors`"
+    assert spark.table(letters).count() == len(ROWS)
 
 
 @pytest.mark.parametrize("key", ["source.table", "target.table", "ledger.table"])
@@ -66,10 +81,10 @@ def test_dead_letters_are_beside_a_target_in_backticks(spark, by_name, endpoint,
 def test_a_name_without_a_home_is_refused_before_anything_is_made(
     spark, by_name, endpoint, schema, key, name, told
 ):
+    before = tables_of(spark, schema)
     with pytest.raises(TableError, match=f"table '{name}': .*{told}"):
         run_batch(spark, by_name(f"{key}={name}"))
-    left = {row["tableName"] for row in spark.sql(f"SHOW TABLES IN {schema}").collect()}
-    assert (left, endpoint.calls()) == ({"source"}, [])
+    assert (tables_of(spark, schema), endpoint.calls()) == (before, [])
 
 
 def test_a_name_that_the_session_catalog_cannot_make_is_refused(spark, by_name, schema):
@@ -81,7 +96,7 @@ def test_a_name_that_the_session_catalog_cannot_make_is_refused(spark, by_name, 
 def test_a_table_that_is_not_deltas_is_refused_before_anything_is_paid(
     spark, by_name, endpoint, schema, key
 ):
-    spark.sql(f"CREATE TABLE {schema}.other (id string, body string) USING parquet")
+    spark.sql(f"CREATE TABLE IF NOT EXISTS {schema}.other (id string, body string) USING parquet")
     with pytest.raises(TableError, match=r"other.*expected a Delta table.*not a Delta table"):
         run_batch(spark, by_name(f"{key}={schema}.other"))
     assert endpoint.calls() == []
