@@ -10,8 +10,8 @@ import pytest
 from otlp_receiver import Receiver
 
 import chains
-from chains import load_chain, load_model, resolve_model
-from chains.collector import SECONDS_BETWEEN_FAILURES, Reach
+from chains import collector, load_chain, load_model, resolve_model
+from chains.collector import SECONDS_BETWEEN_FAILURES, Collector, Reach
 from chains.telemetry import Telemetry, told
 
 PARENT = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"
@@ -31,6 +31,22 @@ def ask(endpoint):
 
     yield ask
     model.close()
+
+
+@pytest.fixture(autouse=True)
+def closed(monkeypatch):
+    """End the threads of the collectors that a test makes, which this process would keep."""
+    made = []
+
+    def make(*given):
+        made.append(Collector(*given))
+        return made[-1]
+
+    monkeypatch.setattr(collector, "Collector", make)
+    yield
+    collector.collector_of.cache_clear()
+    for it in made:
+        it.close()
 
 
 def calls(receiver):

@@ -8,7 +8,7 @@ import yaml
 from chains.errors import SettingsError
 from jobs.cli_batch import _cost_line
 from jobs.pinning import pin_work
-from jobs.plan import _cost, _OfModel
+from jobs.plan import OfModel, _cost
 from jobs.prices import read_prices
 from jobs.spending import budget_of
 from udfs.budget import Price
@@ -68,7 +68,7 @@ def test_a_plan_says_of_which_date_its_prices_are():
     tokens = {"input": 10**6, "expected_output": 10**6, "output": 2 * 10**6}
 
     def cost(*prices):
-        return _cost([_OfModel("m", 1, tokens, price, None) for price in prices])
+        return _cost([OfModel("m", 1, tokens, price, None) for price in prices])
 
     listed = Price(1, 2, "EUR", datetime.date(2026, 2, 1))
     assert _cost_line(cost(listed)) == "3.0000 EUR, at most 5.0000; list prices of 2026-02-01"

@@ -21,6 +21,12 @@ pytestmark = pytest.mark.process
 
 COMMAND = [sys.executable, "-c", "import sys; from jobs.cli import main; sys.exit(main())"]
 MESSAGES = 12
+KILLS = [
+    ("micro_batch-before", None),
+    ("target-before", 2000),
+    ("target-after", 2000),
+    ("journal-after", 1100),
+][:: 1 if ROUNDS else 2]
 
 KILLED_AT = killed_at(
     "from jobs import stream_target; from udfs import journal, taking",
@@ -107,10 +113,8 @@ def test_killed_at_each_step_of_a_micro_batch_it_goes_on_there(conf, broker, top
     """
     produce(broker.bootstrap, topic, messages(0, MESSAGES), partitions=2)
     with FakeEndpoint() as endpoint:
-        run_killed("micro_batch-before", conf, broker, endpoint)
-        run_killed("target-before", conf, broker, endpoint, tokens=2000)
-        run_killed("target-after", conf, broker, endpoint, tokens=2000)
-        run_killed("journal-after", conf, broker, endpoint, tokens=1100)
+        for step, tokens in KILLS:
+            run_killed(step, conf, broker, endpoint, tokens)
         last = start(COMMAND, conf, broker, endpoint, "--available-now", "--json")
         assert last.wait(300) == 0
         assert len(endpoint.calls()) == MESSAGES
