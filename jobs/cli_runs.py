@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Group
+from rich.console import Console, Group
 from rich.table import Table as Grid
 
 from jobs.cli_common import OUTPUT, job_options, settings_options
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from jobs.runs import Comparison, LoggedRun
 
 _SHORT = 8
+_LEAST_WIDTH = 120  # of what is shown: cells that are cut to a letter tell nothing
 _NUMBERS = {
     "rows": "rows",
     "completed": "completed",
-    "hits": "from the ledger",
+    "hits": "ledger",
     "errors": "errors",
     "input_tokens": "tokens in",
     "output_tokens": "tokens out",
@@ -72,21 +73,21 @@ def _show(shown: "Grid | Group", as_object: str, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(as_object + "\n")
     else:
-        OUTPUT.print(shown)
+        Console(width=max(OUTPUT.width, _LEAST_WIDTH)).print(shown)
 
 
 def _listed(runs: "list[LoggedRun]") -> Grid:
-    grid = Grid(box=None)
+    grid = Grid(box=None, pad_edge=False)
     for name in ("run", "job", "began (UTC)", "state"):
         grid.add_column(name, no_wrap=True)
     for name in (*_NUMBERS.values(), "cost", "seconds"):
-        grid.add_column(name, justify="right")
+        grid.add_column(name, justify="right", no_wrap=True)
     for run in runs:
         error = run.about.get("error", "")
         grid.add_row(
             run.run_id[:_SHORT],
             run.job,
-            run.began_at[:19].replace("T", " "),
+            run.began_at[:16].replace("T", " "),
             f"{run.state.lower()}: {error}" if error else run.state.lower(),
             *(_number(_count(run, name)) for name in _NUMBERS),
             _cost(run),
