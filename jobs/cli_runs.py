@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jobs.runs import Comparison, LoggedRun
 
 _SHORT = 8
-_LEAST_WIDTH = 120  # of what is shown: cells that are cut to a letter tell nothing
+_LEAST_WIDTH = 150  # of what is shown: cells that are cut to a letter tell nothing
 _NUMBERS = {
     "rows": "rows",
     "completed": "completed",
