@@ -13,7 +13,10 @@ from pydantic_core import PydanticCustomError
 
 from chains.errors import SettingsError
 
+HIDDEN = "***"
 FORMS = "a reference (env:NAME, file:PATH or secrets/SCOPE/KEY)"
+
+_CREDENTIALS = re.compile(r"//[^/@\s]*@")
 
 
 def check_reference(value: str) -> str:
@@ -22,7 +25,7 @@ def check_reference(value: str) -> str:
     Raises PydanticCustomError (a ValueError) that never repeats the value: what is not a reference
     is likely the secret itself.
     """
-    if _resolver(value) is None:
+    if not is_reference(value):
         raise PydanticCustomError("secret_reference", f"expected {FORMS}, never the secret itself")
     return value
 
@@ -30,6 +33,11 @@ def check_reference(value: str) -> str:
 def is_reference(value: str) -> bool:
     """Tell a reference from anything else, which may be a secret."""
     return _resolver(value) is not None
+
+
+def without_credentials(text: str) -> str:
+    """Return a text with what stands before the host in its URLs hidden."""
+    return _CREDENTIALS.sub(f"//{HIDDEN}@", text)
 
 
 def resolve_secret(reference: str) -> str:

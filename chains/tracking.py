@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chains.errors import GristmillError, ModelLoadError
+from chains.secrets import without_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,7 +23,6 @@ _QUIET = {
 }
 # MLflow's own are 7 attempts over four minutes.
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
-_CREDENTIALS = re.compile(r"//[^/@\s]*@")
 
 
 class NotThereError(Exception):
@@ -48,7 +47,7 @@ def asking_mlflow(
 
     `remedy` says what to do about what is not there.
     """
-    store = _CREDENTIALS.sub("//***@", tracking_uri)
+    store = without_credentials(tracking_uri)
     try:
         with _silence():
             yield
@@ -64,7 +63,7 @@ def asking_mlflow(
     except Exception as error:  # of MLflow, of the database, of the network, of the artifact store
         # What follows is the values of an SQL statement, a prompt's text among them.
         said = str(error).partition("[parameters:")[0]
-        said = " ".join(_CREDENTIALS.sub("//***@", said).split())
+        said = " ".join(without_credentials(said).split())
         raise raised(
             f"{failure}: the MLflow store {store!r} was asked, and {type(error).__name__} raised: "
             f"{said:.300}; see mlflow.tracking_uri"

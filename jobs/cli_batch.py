@@ -10,6 +10,7 @@ from jobs.cli_common import (
     budget_options,
     common_lines,
     confirm_on,
+    dated,
     exit_if_pending,
     job_options,
     paid_lines,
@@ -107,5 +108,4 @@ def _plan_lines(report: Any) -> dict[str, str]:
 def _cost_line(cost: Any) -> str:
     if cost is None:
         return "unknown: set chain.price"
-    told = f"{cost['expected']:,.4f} {cost['currency']}, at most {cost['most']:,.4f}"
-    return f"{told}; list prices of {cost['as_of']}" if "as_of" in cost else told
+    return dated(f"{cost['expected']:,.4f} {cost['currency']}, at most {cost['most']:,.4f}", cost)

@@ -130,8 +130,12 @@ def cost_line(cost: Mapping[str, Any] | None) -> dict[str, str]:
     """Return what a run has cost, where that is known."""
     if cost is None:
         return {}
-    told = f"{cost['amount']:,.4f} {cost['currency']}"
-    return {"cost": f"{told}; list prices of {cost['as_of']}" if "as_of" in cost else told}
+    return {"cost": dated(f"{cost['amount']:,.4f} {cost['currency']}", cost)}
+
+
+def dated(told: str, cost: Mapping[str, Any]) -> str:
+    """Return what is told of a cost with the date of its table of prices, where it is from one."""
+    return f"{told}; list prices of {cost['as_of']}" if "as_of" in cost else told
 
 
 def table_lines(tables: Mapping[str, str]) -> dict[str, str]:

@@ -24,7 +24,7 @@ def link_model(client: "MlflowClient", id: str, work: Work, settings: JobSetting
 
     models = []
     for spec, ref in zip(settings.chain.model, work.models, strict=True):
-        if spec.startswith("models:/"):
+        if spec.startswith(_LOGGED):
             name, _, version = ref.name.rpartition("@")
             source = str(client.get_model_version(name, version).source)
             if source.startswith(_LOGGED):

@@ -6,9 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from chains.secrets import is_reference
+from chains.secrets import HIDDEN, is_reference, without_credentials
 
-HIDDEN = "***"
 # Maps whose keys the user chose: what is a secret there is told by its name.
 _FREE = frozenset({"conf", "options", "headers"})
 _SECRET = re.compile(
@@ -16,7 +15,6 @@ _SECRET = re.compile(
     r"|signature|authorization|jaas|(?<![a-z])sas(?![a-z])",
     re.I,
 )
-_CREDENTIALS = re.compile(r"//[^/@\s]*@")
 _NAMED_VALUE = re.compile(rf"((?:{_SECRET.pattern})[\w.-]*\s*[=:]\s*)\S+", re.I)
 
 
@@ -49,7 +47,7 @@ def _shown(value: Any, free: bool) -> Any:
     if isinstance(value, list):
         return [_shown(it, free) for it in value]
     if isinstance(value, str) and not is_reference(value):
-        return _NAMED_VALUE.sub(rf"\1{HIDDEN}", _CREDENTIALS.sub(f"//{HIDDEN}@", value))
+        return _NAMED_VALUE.sub(rf"\1{HIDDEN}", without_credentials(value))
     return value
 
 

@@ -9,7 +9,6 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,7 @@ class ProgressListener:
         self._thread.start()
         return self.progress
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             sender.sendto(f"{self._token} stop".encode(), self._socket.getsockname())
         self._thread.join()

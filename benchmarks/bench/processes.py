@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
-from types import TracebackType
 
 import psutil
 
@@ -55,12 +54,7 @@ class Memory:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._closed.set()
         self._thread.join()
 

@@ -18,16 +18,17 @@ from disturbed import (
     Job,
     answered,
     asked,
+    drivers_killed_at_a_step,
+    drivers_killed_at_requests,
     executors_of,
-    kill_all,
     left_of,
     points,
-    worker_of,
+    workers_killed_at_requests,
 )
 from ending import wait_until
 from killing import killed_at, lost_answer
 from rounds import ROUNDS, long
-from tally import TALLIES, rows_of
+from tally import TALLIES
 
 from chains.models.fake.endpoint import FakeEndpoint, FakeSettings, read_pay_ledger
 from jobs import jvm
@@ -54,41 +55,33 @@ SERVER = (
     "--latency 0.05 --pay-ledger {folder}/pay/$$.jsonl"
 )
 STEPS = {
-    "journal": "(journal.Journal, 'finish')",
-    "ledger": "(ledger.Ledger, 'take')",
-    "target": "(delta.Table, '_write')",
+    "journal": "journal.Journal.finish",
+    "ledger": "ledger.Ledger.take",
+    "target": "delta.Table._write",
 }
-OWNERS = "{" + ", ".join(f"{step!r}: {owner}" for step, owner in STEPS.items()) + "}"
 IMPORTS = "from udfs import delta, journal, ledger"
-KILLED_AT = (sys.executable, "-c", killed_at(IMPORTS, OWNERS))
-LOST_AT = (sys.executable, "-c", lost_answer(IMPORTS, OWNERS))
+KILLED_AT = (sys.executable, "-c", killed_at(IMPORTS, STEPS))
+LOST_AT = (sys.executable, "-c", lost_answer(IMPORTS, STEPS))
 
 
 class Batch(Job):
     """A batch over rows that carry their key; `asks` are the settings of chain and model."""
 
-    def __init__(self, folder, asks, *, master="local[2]", mode="append", conf=None):
-        super().__init__(folder, COMMAND, ["batch", "job.yml"])
+    def __init__(self, folder, asks, endpoint=None, *, master="local[2]", mode="append", conf=None):
+        super().__init__(folder, COMMAND, ["batch", "job.yml"], endpoint)
         folder.mkdir()
         text = SETTINGS.format(master=master, mode=mode, conf=conf or {})
         (folder / "job.yml").write_text(text + asks)
         bodies = [f"key={key} text" for key in KEYS]
         write_deltalake(folder / "source", pa.table({"id": KEYS, "body": bodies}))
 
-    def count(self, tally, calls, in_flight):
-        tally.add(KEYS, rows_of(self.folder / "target"), calls, in_flight)
-
 
 class Remote(Batch):
     """A batch that asks an endpoint."""
 
     def __init__(self, folder, endpoint, **options):
-        self.endpoint = endpoint
         asks = AT_AN_ENDPOINT.format(url=endpoint.base_url, slots=SLOTS)
-        super().__init__(folder, asks, **options)
-
-    def count(self, tally, in_flight):
-        super().count(tally, self.endpoint.calls(), in_flight)
+        super().__init__(folder, asks, endpoint, **options)
 
 
 class Local(Batch):
@@ -106,22 +99,12 @@ class Local(Batch):
     def calls(self):
         return [call for it in self.ledgers() for call in read_pay_ledger(it)]
 
-    def count(self, tally, in_flight):
-        super().count(tally, self.calls(), in_flight)
-
 
 @pytest.mark.parametrize("reached", [asked, answered])
 def test_the_driver_is_killed_at_a_request(tmp_path, reached):
     """With its JVM and its workers, as a machine that goes away."""
     tally = TALLIES.of(f"batch: driver and workers killed, n-th row {reached.__name__}")
-    for point, number in enumerate(points()):
-        with FakeEndpoint(FakeSettings(latency=0.05)) as endpoint:
-            job = Remote(tmp_path / str(point), endpoint)
-            killed = job.start()
-            endpoint.wait_for(reached(number), timeout=300)
-            kill_all(killed)
-            job.finish()
-            job.count(tally, IN_FLIGHT)
+    drivers_killed_at_requests(tally, reached, lambda name, it: Remote(tmp_path / name, it))
     assert tally.is_clean, tally
 
 
@@ -130,12 +113,8 @@ def test_the_driver_is_killed_at_a_request(tmp_path, reached):
 def test_the_driver_is_killed_at_a_commit(tmp_path, step, when):
     """What was journalled is not asked again."""
     tally = TALLIES.of(f"batch: driver killed {when} the {step}'s commit")
-    for point in range(max(1, ROUNDS // 4)):
-        with FakeEndpoint() as endpoint:
-            job = Remote(tmp_path / str(point), endpoint)
-            job.killed(*KILLED_AT, f"{step}-{when}")
-            job.finish()
-            job.count(tally, in_flight=0)
+    program = (*KILLED_AT, f"{step}-{when}")
+    drivers_killed_at_a_step(tally, program, lambda name, it: Remote(tmp_path / name, it))
     assert tally.is_clean, tally
 
 
@@ -153,14 +132,9 @@ def test_a_commit_lands_and_its_answer_is_lost(tmp_path, step, mode):
 
 def test_a_python_worker_is_killed_and_spark_tries_its_task_again(tmp_path):
     tally = TALLIES.of("batch: Python worker killed, n-th row asked")
-    for point, number in enumerate(points()):
-        with FakeEndpoint(FakeSettings(latency=0.05)) as endpoint:
-            job = Remote(tmp_path / str(point), endpoint, master="local[2,4]")
-            running = job.start()
-            endpoint.wait_for(asked(number), timeout=300)
-            os.kill(worker_of(running.pid), signal.SIGKILL)
-            job.ends(running)
-            job.count(tally, SLOTS)
+    workers_killed_at_requests(
+        tally, lambda name, it: Remote(tmp_path / name, it, master="local[2,4]")
+    )
     assert tally.is_clean, tally
 
 

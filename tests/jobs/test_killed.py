@@ -22,7 +22,7 @@ IN_FLIGHT = 4
 
 KILLED_AT = killed_at(
     "from udfs import delta, journal",
-    '{"journal": (journal.Journal, "finish"), "target": (delta.Table, "append")}',
+    {"journal": "journal.Journal.finish", "target": "delta.Table.append"},
 )
 
 

@@ -30,12 +30,12 @@ KILLS = [
 
 KILLED_AT = killed_at(
     "from jobs import stream_target; from udfs import journal, taking",
-    """{
-        "journal": (journal.Journal, "finish"),
-        "target": (stream_target.StreamTarget, "_add"),
-        "micro_batch": (stream_target.StreamTarget, "write"),
-        "ledger": (taking.Taking, "_take"),
-    }""",
+    {
+        "journal": "journal.Journal.finish",
+        "target": "stream_target.StreamTarget._add",
+        "micro_batch": "stream_target.StreamTarget.write",
+        "ledger": "taking.Taking._take",
+    },
 )
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 from select import select
 
 from rounds import ROUNDS
+from tally import rows_of
+
+from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 
 ROWS = 24
 SLOTS, WORKERS = 2, 2
@@ -18,8 +21,17 @@ KEYS = [f"r{i:02d}" for i in range(ROWS)]
 class Job:
     """A command over rows that carry their key, in a folder; `words` follow the program."""
 
-    def __init__(self, folder, program, words):
+    def __init__(self, folder, program, words, endpoint=None):
         self.folder, self.program, self.words = folder, program, words
+        self.endpoint = endpoint
+
+    def calls(self):
+        """Return what was asked, as the endpoint's own ledger has it."""
+        return self.endpoint.calls()
+
+    def count(self, tally, in_flight):
+        """Add what it left behind to a tally."""
+        tally.add(KEYS, rows_of(self.folder / "target"), self.calls(), in_flight)
 
     def start(self, *program):
         """Start it in a process group of its own, by another program where one is given."""
@@ -61,10 +73,42 @@ def answered(number):
     return lambda calls: sum(call.finished is not None for call in calls) >= number
 
 
-def kill_all(running):
-    """Kill a command with its JVM and its workers, as a machine that goes away."""
-    os.killpg(running.pid, signal.SIGKILL)
-    running.wait(60)
+def drivers_killed_at_requests(tally, reached, make):
+    """Kill jobs with their JVM and workers, as machines that go away; each is run once more.
+
+    `make(name, endpoint)` gives the job of a point.
+    """
+    for point, number in enumerate(points()):
+        with FakeEndpoint(FakeSettings(latency=0.05)) as endpoint:
+            job = make(str(point), endpoint)
+            killed = job.start()
+            endpoint.wait_for(reached(number), timeout=300)
+            os.killpg(killed.pid, signal.SIGKILL)
+            killed.wait(60)
+            job.finish()
+            job.count(tally, IN_FLIGHT)
+
+
+def drivers_killed_at_a_step(tally, program, make):
+    """Run jobs by a program that kills itself after their answers; each is run once more."""
+    for point in range(max(1, ROUNDS // 4)):
+        with FakeEndpoint() as endpoint:
+            job = make(str(point), endpoint)
+            job.killed(*program)
+            job.finish()
+            job.count(tally, in_flight=0)
+
+
+def workers_killed_at_requests(tally, make):
+    """Kill a Python worker of each job, which has to go on."""
+    for point, number in enumerate(points()):
+        with FakeEndpoint(FakeSettings(latency=0.05)) as endpoint:
+            job = make(str(point), endpoint)
+            running = job.start()
+            endpoint.wait_for(asked(number), timeout=300)
+            os.kill(worker_of(running.pid), signal.SIGKILL)
+            job.ends(running)
+            job.count(tally, SLOTS)
 
 
 def processes_of(session):

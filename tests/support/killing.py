@@ -29,15 +29,21 @@ _FORGETS = """
 """
 
 
-def killed_at(imports, owners):
+def killed_at(imports, steps):
     """Return a program that kills itself, its JVM and its workers at a step.
 
-    `owners` is the source of a dict from a step to (class, method). The program's first argument
-    is `STEP-before` or `STEP-after`, the others are those of the command.
+    `steps` are dotted names of methods. The program's first argument is `STEP-before` or
+    `STEP-after`, the others are those of the command.
     """
-    return _SCRIPT.format(imports=imports, owners=owners, what=_DIES)
+    return _program(imports, steps, _DIES)
 
 
-def lost_answer(imports, owners):
+def lost_answer(imports, steps):
     """Return a program in which a step is done, and fails after it; it is the first argument."""
-    return _SCRIPT.format(imports=imports, owners=owners, what=_FORGETS)
+    return _program(imports, steps, _FORGETS)
+
+
+def _program(imports, steps, what):
+    split = {step: method.rpartition(".") for step, method in steps.items()}
+    owners = ", ".join(f"{step!r}: ({owner}, {name!r})" for step, (owner, _, name) in split.items())
+    return _SCRIPT.format(imports=imports, owners=f"{{{owners}}}", what=what)

@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import Awaitable, Mapping
 from statistics import fmean
-from types import TracebackType
 from typing import Any, Self
 
 import httpx2
@@ -78,12 +77,7 @@ class ChatClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.quota.close()
         await self._client.close()
 
