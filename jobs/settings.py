@@ -1,6 +1,7 @@
 """Settings of a job: a YAML file, checked; command line over environment over file over default."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -43,6 +44,8 @@ from chains.secrets import check_reference
 
 ENVIRONMENT_PREFIX = "GRISTMILL_"
 CACHE_VARIABLE = "GRISTMILL_CACHE"
+# Kubernetes tells each pod of each service: one named gristmill... has variables with our prefix.
+_OF_A_SERVICE = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_[A-Z]+)?)?$")
 NEXT_MODEL_ON = tuple(
     it.code
     for it in (
@@ -274,7 +277,7 @@ def _environment() -> list[str]:
     return [
         f"{name.removeprefix(ENVIRONMENT_PREFIX).lower().replace('__', '.')}={os.environ[name]}"
         for name in names
-        if name != CACHE_VARIABLE
+        if name != CACHE_VARIABLE and not _OF_A_SERVICE.search(name)
     ]
 
 
@@ -301,5 +304,7 @@ def _told(path: Path, error: Mapping[str, Any]) -> str:
     secret = not _MAY_HOLD_SECRETS.isdisjoint(error["loc"])
     found = "" if secret else f" (found {error['input']!r:.80})"
     said = {"extra_forbidden": "unknown key", "missing": "missing key"}
-    known = said.get(error["type"])
-    return f"{path}: {where}: {known}" if known else f"{path}: {where}: {error['msg']}{found}"
+    told = said.get(error["type"], f"{error['msg']}{found}")
+    variable = ENVIRONMENT_PREFIX + where.replace(".", "__").upper()
+    also = f"; the environment has {variable}" if variable in os.environ else ""
+    return f"{path}: {where}: {told}{also}"

@@ -41,6 +41,22 @@ def test_command_line_over_environment_over_file_over_default(conf, monkeypatch)
     assert settings.source.columns == {"document": "body"}
 
 
+def test_what_kubernetes_tells_of_a_service_is_no_setting(conf, monkeypatch):
+    address = "tcp://10.0.0.1:4040"
+    for name in (
+        *("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_SPARK_DRIVER_UI_PORT", "PORT"),
+        *("PORT_4040_TCP", "PORT_4040_TCP_PROTO", "PORT_4040_TCP_PORT", "PORT_4040_TCP_ADDR"),
+    ):
+        monkeypatch.setenv(f"GRISTMILL_BATCH_UI_SVC_{name}", address)
+    assert load_settings(conf()).source.table == "s"
+
+
+def test_a_wrong_variable_of_the_environment_is_named(conf, monkeypatch):
+    monkeypatch.setenv("GRISTMILL_TARGET__MODUS", "append")
+    with pytest.raises(SettingsError, match=r"target\.modus: unknown key.*GRISTMILL_TARGET__MODUS"):
+        load_settings(conf())
+
+
 def test_any_key_can_be_set(conf):
     settings = load_settings(
         conf(),
