@@ -46,6 +46,15 @@ _REMEDIES = (
         "set spark.sql.catalog.NAME, and add the catalog's package to the session",
     ),
     (
+        r"kafka.*(TimeoutException|DisconnectException)",
+        "Kafka's brokers do not answer, or shut this client out: look at their addresses as they "
+        "advertise them, and at source.kafka.options",
+    ),
+    (
+        r"UnknownTopicOrPartition",
+        "make the topic, or name another one: source.kafka.topic",
+    ),
+    (
         r"ModuleNotFoundError: No module named",
         "an executor's Python lacks a package: ship it as docs/submitting.md says",
     ),

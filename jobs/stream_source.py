@@ -1,6 +1,9 @@
 """The source of a stream: messages read, decoded, and what does not fit told apart."""
 
+import re
+import socket
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -23,6 +26,8 @@ SOURCE = "source"
 _REFERENCES = ("env:", "file:", "secrets/")
 _CORRUPT = "_corrupt"
 _ALL_FILES = 2**31 - 1
+_BROKER = re.compile(r"(?:\w+://)?\[?([^\]]+)\]?:(\d+)")
+_REACH_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,25 @@ def kafka_options(options: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def check_reachable(bootstrap: str) -> None:
+    """Raise JobError where no broker takes a connection: Kafka's client would try for minutes."""
+    failure: OSError | None = None
+    for found in map(_BROKER.fullmatch, re.split(r"[,\s]+", bootstrap.strip())):
+        if found is None:
+            return  # Kafka says what is wrong with it
+        try:
+            with closing(socket.create_connection((found[1], int(found[2])), _REACH_SECONDS)):
+                return
+        except OSError as error:
+            failure = error
+    raise JobError(
+        f"source.kafka.bootstrap {bootstrap!r}: no broker answers ({failure}); look at the address "
+        "and at the network, and start the stream again"
+    )
+
+
 def _read_kafka(spark: SparkSession, kafka: KafkaSettings, rows: int | None) -> DataFrame:
+    check_reachable(kafka.bootstrap)
     chosen = {"subscribe": kafka.topic} if kafka.topic else {"subscribePattern": kafka.pattern}
     options: dict[str, Any] = {
         "kafka.bootstrap.servers": kafka.bootstrap,

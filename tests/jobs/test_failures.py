@@ -52,6 +52,8 @@ def test_what_spark_says_is_cut_not_changed():
         ("AWS Error ACCESS_DENIED during PutObject", "give it the right"),
         ("AWS Error NETWORK_CONNECTION during PutObject", "AWS_ENDPOINT_URL"),
         ("Cannot find catalog plugin class for catalog 'x'", "spark.sql.catalog"),
+        ("org.apache.kafka.common.errors.TimeoutException: listNodes", "source.kafka.options"),
+        ("kafka.common.errors.UnknownTopicOrPartitionException: not here", "make the topic"),
         ("anything else", ""),
     ],
 )
