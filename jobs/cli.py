@@ -21,6 +21,8 @@ from jobs.cli_stream import demo_stream, stream
 from jobs.failures import FOREIGN, told
 from jobs.settings import load_settings
 
+_TALKATIVE = frozenset({"py4j", "kafka", "opentelemetry", "httpx", "httpx2", "matplotlib"})
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return its exit code.
@@ -50,11 +52,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _is_own(record: logging.LogRecord) -> bool:
-    """Leave out clients of Spark, Kafka and collectors: what matters of it is told otherwise too.
+    """Leave out the libraries that tell every request: what matters of it is told otherwise too.
 
     By the place of the code, for py4j logs to the root logger.
     """
-    return not {"py4j", "kafka", "opentelemetry"}.intersection(Path(record.pathname).parts)
+    return _TALKATIVE.isdisjoint(Path(record.pathname).parts)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -55,6 +55,11 @@ _REMEDIES = (
         "make the topic, or name another one: source.kafka.topic",
     ),
     (
+        r"stopped SparkContext|SparkContext was shut ?down",
+        "the session was ended from outside: look whether the master answers at its address, and "
+        "whether executors reach the driver at spark.driver.host, see docs/submitting.md",
+    ),
+    (
         r"ModuleNotFoundError: No module named",
         "an executor's Python lacks a package: ship it as docs/submitting.md says",
     ),

@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession, is_remote
 
 from chains.errors import JobError, UsageError
 from jobs import jvm, object_stores
+from jobs.failures import told
 from jobs.settings import SparkSettings
 
 
@@ -47,7 +48,8 @@ def open_session(settings: SparkSettings, logs: Path) -> SparkSession:
             with interrupts_held():
                 return builder.config(map=conf).getOrCreate()
         except Exception as error:
-            raise JobError(f"Spark did not start: {error}\nits log: {log}") from error
+            where = "" if _submitted() else f"\nits log: {log}"
+            raise JobError(f"Spark did not start: {told(error)}{where}") from error
 
 
 @contextmanager

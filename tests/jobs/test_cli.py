@@ -9,6 +9,8 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from chains.models.fake.endpoint import FakeEndpoint
+
 pytestmark = pytest.mark.process
 
 COMMAND = [str(Path(sys.executable).parent / "gristmill")]
@@ -71,6 +73,13 @@ def test_wrong_settings_exit_2_and_start_nothing(conf, tmp_path):
 @pytest.mark.parametrize("arguments", [["batch"], ["bake", "x"], ["batch", "x", "--jason"]])
 def test_wrong_usage_exits_2(arguments, tmp_path):
     assert gristmill(*arguments, cwd=tmp_path).returncode == 2
+
+
+def test_what_libraries_tell_of_requests_is_not_shown(conf, tmp_path):
+    with FakeEndpoint() as endpoint:
+        at = f"endpoints.fake.base_url={endpoint.base_url}"
+        done = gristmill("ask", conf, "fake/m", "hello", "--set", at, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_missing_table_exits_2_and_is_named(conf, tmp_path):

@@ -54,6 +54,8 @@ def test_what_spark_says_is_cut_not_changed():
         ("Cannot find catalog plugin class for catalog 'x'", "spark.sql.catalog"),
         ("org.apache.kafka.common.errors.TimeoutException: listNodes", "source.kafka.options"),
         ("kafka.common.errors.UnknownTopicOrPartitionException: not here", "make the topic"),
+        ("Cannot call methods on a stopped SparkContext.", "spark.driver.host"),
+        ("Job 2 cancelled because SparkContext was shut down", "spark.driver.host"),
         ("anything else", ""),
     ],
 )
