@@ -13,7 +13,7 @@ import yaml
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession, is_remote
 
-from chains.errors import JobError, UsageError
+from chains.errors import JobError, SettingsError, UsageError
 from jobs import jvm, object_stores
 from jobs.failures import told
 from jobs.settings import SparkSettings
@@ -139,11 +139,14 @@ def _local_conf(settings: SparkSettings, log4j: Path, work: Path) -> dict[str, A
 @contextmanager
 def _printing_to(log: Path) -> Iterator[Path]:
     """Let processes started meanwhile print to a file: the JVM, and through it the workers."""
-    log.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    except OSError as error:
+        raise SettingsError(f"work_dir: expected a folder to write logs to: {error}") from None
     sys.stdout.flush()
     sys.stderr.flush()
     kept = [os.dup(1), os.dup(2)]
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         os.dup2(file, 1)
         os.dup2(file, 2)

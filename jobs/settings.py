@@ -67,7 +67,7 @@ class Section(BaseModel):
 
 
 def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str | Mapping) else value
+    return value if value is None or isinstance(value, list | tuple) else [value]
 
 
 OneOrMore = Annotated[tuple[str, ...], BeforeValidator(_listed)]

@@ -70,6 +70,13 @@ def test_wrong_settings_exit_2_and_start_nothing(conf, tmp_path):
     assert not (tmp_path / ".gristmill").exists()
 
 
+def test_a_work_folder_that_cannot_be_written_exits_2_and_is_named(conf, tmp_path):
+    (tmp_path / "file").touch()
+    done = gristmill("batch", conf, "--set", f"work_dir={tmp_path}/file", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("SettingsError: work_dir: expected a folder")
+
+
 @pytest.mark.parametrize("arguments", [["batch"], ["bake", "x"], ["batch", "x", "--jason"]])
 def test_wrong_usage_exits_2(arguments, tmp_path):
     assert gristmill(*arguments, cwd=tmp_path).returncode == 2

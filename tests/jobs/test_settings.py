@@ -76,6 +76,7 @@ def test_any_key_can_be_set(conf):
         ("source.version=new", "source.version: .*integer.*found 'new'"),
         ("on_error=explode", "on_error: .*found 'explode'"),
         ("spark.packages=maybe", "spark.packages: .*found 'maybe'"),
+        ("chain.price=5", r"chain\.price\.0: .*found 5"),
         ("nonsense", "expected KEY=VALUE"),
     ],
 )
