@@ -173,9 +173,9 @@ def isolate(
     except GristmillError:
         raise
     except Exception as error:
-        broken = error
+        broken = type(error).__name__  # the error itself would hold on to the batch's memory
     if len(left) == 1:
-        crashed = ModelCrashed(f"the model raised {type(broken).__name__} on this row")
+        crashed = ModelCrashed(f"the model raised {broken} on this row")
         yield [(next(iter(left)), crashed)]
         return
     positions = list(left)

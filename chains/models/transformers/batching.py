@@ -1,6 +1,8 @@
-"""Cut rows into batches under a token budget."""
+"""Cut rows into batches under a token budget, and into runs through places of equal width."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+JOINED = 8  # rows for a place; of fewer, the end of a run costs more than narrow places save
 
 
 def pack(
@@ -28,3 +30,32 @@ def pack(
             widest = needed
         batches[-1].append(position)
     return batches
+
+
+def cut_runs(
+    columns: Sequence[int], places: Callable[[int], int], together: bool
+) -> list[list[int]]:
+    """Return runs of positions in `columns`, which are what each row needs, widest rows first.
+
+    `places` says how many rows there is room for, if they have so many columns. The rows of a run
+    take turns at its places, unless they have to be answered `together`. A run takes the widest
+    row's columns for all, so rows that need fewer are a run of their own where they are many.
+    """
+    alike: dict[int, list[int]] = {}
+    for position, needed in enumerate(columns):
+        alike.setdefault(needed, []).append(position)
+    runs: list[list[int]] = []
+    room = 0
+    for needed in sorted(alike, reverse=True):
+        if not runs or len(runs[-1]) + len(alike[needed]) > room * (1 if together else JOINED):
+            room = places(needed)
+            runs.append([])
+        runs[-1].extend(alike[needed])
+    if not together:
+        return runs
+    return [
+        run[begin : begin + most]
+        for run in runs
+        for most in [max(1, places(columns[run[0]]))]
+        for begin in range(0, len(run), most)
+    ]

@@ -25,13 +25,15 @@ from chains.models.base import (
     isolate,
 )
 from chains.models.digest import folder_digest
-from chains.models.transformers.batching import pack
+from chains.models.transformers.batching import cut_runs, pack
 from chains.models.transformers.decoding import GumbelSampler, LogProbabilities, row_seed
 from chains.models.transformers.generation import Batch, Generated, RowProcessor, generate
 from chains.models.transformers.grammar import Grammars
 from chains.models.transformers.prefix_cache import PrefixCache, keeps_all
 from chains.models.transformers.prefixes import Ids, Prompt, share
 from chains.models.transformers.prompts import encode
+from chains.models.transformers.running import Ended, Running
+from chains.models.transformers.slots import LEAST_COLUMNS, Slots, above, agrees
 from chains.models.transformers.weights import (
     check_files,
     load_config,
@@ -43,7 +45,7 @@ from chains.models.transformers.weights import (
 )
 
 CPU_BATCH_TOKENS = 8_192  # more is no faster once weights outweigh Python: see the benchmark
-GPU_BATCH_TOKENS = 65_536  # where it does not fit the memory, batches are halved
+GPU_BATCH_TOKENS = 131_072  # where it does not fit the memory, it is halved
 
 log = logging.getLogger("gristmill.models")
 
@@ -100,8 +102,11 @@ class TransformersModel:
         known = {id(requests[i]): prompt for i, prompt in prompts.items()}
 
         def ask(batch: Sequence[Request]) -> Iterator[Outcomes]:
-            answers = self.generate(batch, [known[id(request)] for request in batch])
-            yield list(enumerate(answers))
+            asked = [known[id(request)] for request in batch]
+            if self._slots:
+                yield from self._run(self._slots, batch, asked)
+            else:
+                yield list(enumerate(self.generate(batch, asked)))
 
         for positions in self._batches(requests, prompts):
             for outcomes in isolate(ask, [requests[i] for i in positions]):
@@ -120,7 +125,7 @@ class TransformersModel:
             batch = Batch(
                 *self._pad([prompt.ids for prompt in prompts]),
                 past=shares.before(prompts) if shares else None,
-                shrinks=shares is not None and device.type == "cpu",  # a GPU would wait for it
+                shrinks=shares is not None and device.type == "cpu",  # a GPU has places: `_run`
             )
             processors = [*([noted] if noted else []), *self._processors(requests, prompts)]
             given = generate(self._network, batch, parameters, processors, self._decode)
@@ -132,12 +137,51 @@ class TransformersModel:
             self._answer(request, len(prompt.ids), it, latency_ms)
             for request, prompt, it in zip(requests, prompts, given, strict=True)
         ]
-        if probabilities is None:
-            return list(answers)
-        return [
-            replace(it, log_probability=fmean(row[: it.usage.output_tokens]))
-            for it, row in zip(answers, probabilities, strict=True)
-        ]
+        return _probable(answers, probabilities)
+
+    def _run(
+        self, slots: Slots, requests: Sequence[Request], prompts: Sequence[Prompt]
+    ) -> Iterator[Outcomes]:
+        """Answer requests of the same parameters and schema by places for rows, as they end.
+
+        Where the memory does not suffice, the next run has half of it for its places.
+        """
+        import torch
+
+        parameters = requests[0].parameters
+        columns = _columns(parameters, prompts)
+        held = parameters.min_log_probability is not None
+        noted = LogProbabilities(len(prompts)) if held else None
+        processors = [*([noted] if noted else []), *self._processors(requests, prompts)]
+        if slots.rows(columns) < (len(prompts) if processors else 1):
+            yield list(enumerate(self.generate(requests, prompts)))
+            return
+        ends = self._network.generation_config.eos_token_id or ()
+        running = Running(slots, parameters, processors, ends, self._decode)
+        found: dict[int, Ended] = {}
+        try:
+            for some in running.answer(prompts, columns):
+                if noted:
+                    found.update((it.position, it) for it in some)
+                else:
+                    yield [(it.position, self._ended(requests, prompts, it)) for it in some]
+            ids = [found[i].given.ids for i in sorted(found)]
+            probabilities = noted.of(ids) if noted else None
+        except torch.OutOfMemoryError:
+            self._slot_tokens = slots.tokens // 2
+            vars(self).pop("_slots", None)
+            raise
+        except torch.AcceleratorError as error:
+            raise JobError(f"the GPU failed under {self.ref.name}: {error}") from error
+        if noted:
+            answers = [self._ended(requests, prompts, found[i]) for i in sorted(found)]
+            yield list(enumerate(_probable(answers, probabilities)))
+
+    def _ended(
+        self, requests: Sequence[Request], prompts: Sequence[Prompt], ended: Ended
+    ) -> Answer:
+        i = ended.position
+        return self._answer(requests[i], len(prompts[i].ids), ended.given, ended.seconds * 1000)
 
     def _answer(self, request: Request, read: int, given: Generated, latency_ms: float) -> Answer:
         """Cut the tokens behind their end, and the text before its stop string."""
@@ -174,8 +218,6 @@ class TransformersModel:
 
         Groups have batches of their own: a row that shares nothing would leave them no column.
         """
-        default = GPU_BATCH_TOKENS if self._network.device.type == "cuda" else CPU_BATCH_TOKENS
-        budget = int(dict(self.ref.options).get("batch_tokens", default))
         alike: dict[tuple[Parameters, str, bool], list[int]] = {}
         for i, prompt in prompts.items():
             parameters = requests[i].parameters.model_copy(update={"seed": 0})
@@ -184,8 +226,14 @@ class TransformersModel:
         for (parameters, *_), positions in alike.items():
             lengths = [len(prompts[i].ids) for i in positions]
             groups = [prompts[i].group for i in positions]
-            for batch in pack(lengths, parameters.max_output_tokens, budget, groups):
-                yield [positions[i] for i in batch]
+            batches = pack(lengths, parameters.max_output_tokens, self._budget, groups)
+            if self._slots:  # held by no name here: it may have to make room for a smaller one
+                order = [i for batch in batches for i in batch]
+                needed = [_columns(parameters, [prompts[positions[i]]]) for i in order]
+                together = _changes_scores(requests[positions[0]])
+                runs = cut_runs(needed, self._slots.rows, together)
+                batches = [[order[i] for i in run] for run in runs]
+            yield from ([positions[i] for i in batch] for batch in batches)
 
     def _pad(self, prompts: Sequence[Ids]) -> tuple[Any, Any]:
         """Return ids and mask, each (rows, longest prompt) int64, on the model's device."""
@@ -248,8 +296,57 @@ class TransformersModel:
         with loading("weights", self.ref.spec):
             return PrefixCache(self._network, self._pad) if keeps_all(self._network) else None
 
+    @cached_property
+    def _slots(self) -> Slots | None:
+        """Places for rows, on a GPU and where the model can use them."""
+        import torch
+
+        if self._network.device.type != "cuda" or self._prefixes is None:
+            return None
+        while self._slot_tokens >= LEAST_COLUMNS:
+            try:
+                slots = Slots(self._network, self._pad, self._prefixes.before, self._slot_tokens)
+                return slots if agrees(slots, self._network) else None
+            except torch.OutOfMemoryError:
+                self._slot_tokens //= 2
+        return None
+
+    @cached_property
+    def _slot_tokens(self) -> int:
+        return self._budget
+
+    @cached_property
+    def _budget(self) -> int:
+        default = GPU_BATCH_TOKENS if self._network.device.type == "cuda" else CPU_BATCH_TOKENS
+        return int(dict(self.ref.options).get("batch_tokens", default))
+
     def _folder(self, weights: bool = False) -> Path:
         return local_folder(self.ref.location, self.ref.digest, weights)
+
+
+def _probable(
+    answers: Sequence[Answer], probabilities: Sequence[Sequence[float]] | None
+) -> list[Outcome]:
+    """Return the answers, each with its tokens' mean log-probability, where these were noted."""
+    if probabilities is None:
+        return list(answers)
+    return [
+        replace(it, log_probability=fmean(row[: it.usage.output_tokens]))
+        for it, row in zip(answers, probabilities, strict=True)
+    ]
+
+
+def _columns(parameters: Parameters, prompts: Sequence[Prompt]) -> int:
+    """Return how many columns the rows of a run need, a power of two."""
+    longest = max(len(prompt.ids) for prompt in prompts)
+    return above(longest + parameters.max_output_tokens, LEAST_COLUMNS)
+
+
+def _changes_scores(request: Request) -> bool:
+    """Return whether more than the model itself decides about the tokens of an answer."""
+    parameters = request.parameters
+    noted = parameters.min_log_probability is not None
+    return bool(request.response_schema is not None or parameters.temperature or noted)
 
 
 def resolve_transformers(spec: str, location: str, batch_tokens: int | None = None) -> ModelRef:

@@ -57,7 +57,7 @@ class PrefixCache:
 
     def _computed(self, rows: Sequence[Ids], past: Any) -> _Computed:
         """Let the rows pass through the model, behind the `past` of their first columns."""
-        return _Computed(rows, _cache_of(self._network, *self._pad(rows), past))
+        return _Computed(rows, cache_of(self._network, *self._pad(rows), past))
 
     def _laid_out(
         self,
@@ -105,13 +105,13 @@ def keeps_all(network: Any) -> bool:
     from transformers.cache_utils import DynamicLayer
 
     token = torch.full((1, 1), network.generation_config.pad_token_id, device=network.device)
-    cache = _cache_of(network, token, torch.ones_like(token), None)
+    cache = cache_of(network, token, torch.ones_like(token), None)
     if not isinstance(cache, DynamicCache):
         return False
     return all(type(layer) is DynamicLayer for layer in cache.layers)
 
 
-def _cache_of(network: Any, ids: Any, mask: Any, past: Any) -> Any:
+def cache_of(network: Any, ids: Any, mask: Any, past: Any) -> Any:
     """Return what `generate` keeps of the tokens behind `past`; None where it gives nothing."""
     from transformers import GenerationConfig
 

@@ -9,6 +9,7 @@ from chains.errors import GristmillError, ModelLoadError
 
 DESCRIPTION = ["*.json", "*.txt", "*.jinja", "*.model"]  # all that a tokenizer and a config need
 WEIGHTS = "*.safetensors"
+GPU_PRECISION = "bfloat16"
 NO_FOREIGN_CODE = {"local_files_only": True, "trust_remote_code": False}
 
 
@@ -113,7 +114,7 @@ def load_weights(folder: Path, config: Any, tokenizer: Any) -> Any:
     network, report = kind.from_pretrained(
         folder,
         config=config,
-        dtype=torch.bfloat16 if gpu else torch.float32,
+        dtype=getattr(torch, GPU_PRECISION) if gpu else torch.float32,
         use_safetensors=True,
         output_loading_info=True,
         **NO_FOREIGN_CODE,

@@ -3,7 +3,7 @@ from itertools import groupby, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chains.models.transformers.batching import pack
+from chains.models.transformers.batching import JOINED, cut_runs, pack
 
 lengths = st.lists(st.integers(0, 500))
 output_tokens = st.integers(1, 100)
@@ -47,3 +47,27 @@ def test_rows_of_a_group_are_neighbours_within_the_budget(rows, output_tokens, b
     packed = [groups[i] for batch in batches for i in batch]
     assert len([group for group, _ in groupby(packed)]) == len(set(groups))
     assert all(len(it) == 1 or cost(it, lengths, output_tokens) <= budget for it in batches)
+
+
+def places(columns):
+    return 4096 // columns
+
+
+def test_few_narrow_rows_share_the_places_of_wide_ones():
+    assert cut_runs([256, 1024, 512, 256], places, together=False) == [[1, 2, 0, 3]]
+
+
+def test_many_narrow_rows_have_places_of_their_own():
+    columns = [1024] + [256] * 4 * JOINED
+    runs = cut_runs(columns, places, together=False)
+    assert runs == [[0], list(range(1, len(columns)))]
+
+
+@given(st.lists(st.sampled_from([256, 512, 1024, 8192]), max_size=60), st.booleans())
+def test_every_row_is_in_one_run_that_has_places_where_rows_stay_together(columns, together):
+    runs = cut_runs(columns, places, together)
+    assert sorted(i for run in runs for i in run) == list(range(len(columns)))
+    for run in runs:
+        widest = [columns[i] for i in run]
+        assert widest == sorted(widest, reverse=True)
+        assert not together or len(run) <= max(1, places(widest[0]))
