@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import subprocess
 import time
 from importlib import metadata
@@ -9,21 +10,21 @@ from pathlib import Path
 
 PRESSURE = Path("/proc/pressure/cpu")
 PEERS = ("pyspark", "delta-spark", "mlflow", "ray", "daft", "deltalake")
-PARTS = ("torch", "transformers", "pandas", "pyarrow", "numpy")
+PARTS = ("torch", "transformers", "xgrammar", "pandas", "pyarrow", "numpy")
 TOO_BUSY = 5.0
 
 
 def facts() -> dict[str, str]:
     """Return what a figure depends on: hardware, system, Python, Java."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    java = subprocess.run(["java", "-version"], capture_output=True, text=True).stderr
     return {
         "cpu": _cpu(),
         "cores": str(os.cpu_count()),
         "memory": f"{memory:.0f} GiB",
         "system": platform.platform(),
         "python": platform.python_version(),
-        "java": java.splitlines()[0] if java else "none",
+        "java": _java(),
+        **_gpu(),
     }
 
 
@@ -33,7 +34,12 @@ def versions() -> dict[str, str]:
 
 
 def commit(root: Path) -> str:
-    """Return the checkout's commit; a `+` says that files differ from it."""
+    """Return the checkout's commit; a `+` says that files differ from it.
+
+    Where the folder is no checkout, the variable BENCH_COMMIT says which commit it is a copy of.
+    """
+    if not (root / ".git").exists():
+        return os.environ.get("BENCH_COMMIT", "unknown")
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
@@ -64,6 +70,21 @@ def _cpu() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def _java() -> str:
+    if not shutil.which("java"):
+        return "none"
+    said = subprocess.run(["java", "-version"], capture_output=True, text=True).stderr
+    return said.splitlines()[0] if said else "none"
+
+
+def _gpu() -> dict[str, str]:
+    import torch
+
+    if not torch.cuda.is_available():
+        return {}
+    return {"gpu": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
 
 
 def _version(name: str) -> str:

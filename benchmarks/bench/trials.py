@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import machine, tables
+from bench import machine
 from bench.models import NOTES
 from bench.processes import Memory, cpu_seconds, end
 
@@ -180,6 +180,8 @@ class Bench:
             trial |= said | {"start_seconds": process.start_seconds}
             trial |= {"put_off": round(waited, 1), "quiet": quiet}
             if "error" not in said and "out" in task and task.get("digest", True):
+                from bench import tables  # needs Delta, which a machine for the GPU may lack
+
                 trial["rows"], trial["hash"] = tables.digest(task["out"])
             made.append(trial)
             self._tell(trial)
