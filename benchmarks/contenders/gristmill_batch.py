@@ -45,7 +45,10 @@ def settings(options: Options, task: dict[str, Any], suffix: str) -> Settings:
                 "model": ask["spec"],
                 "template": ask.get("template"),
                 "parameters": ask.get("parameters", {}),
+                "engine": ask.get("engine", "process"),
             },
+            "sidecar": ask.get("sidecar", {}),
+            "endpoints": ask.get("endpoints", {}),
             "ledger": {"table": f"{out}_ledger"},
             "work_dir": options["work"],
         }
