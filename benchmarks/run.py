@@ -26,6 +26,10 @@ WORKLOADS = (
     "session",
     "streams",
     "endpoint",
+    "resume",
+    "journal",
+    "sidecar_memory",
+    "gpu",
 )
 THREADS = "torch: 1 thread a worker process, 2 workers (OMP_NUM_THREADS), unless told otherwise."
 

@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from bench.watching import watched
+
 Options = dict[str, Any]
 Work = Callable[[], dict[str, Any] | None]
 Prepare = Callable[[dict[str, Any]], Work]
@@ -32,6 +34,6 @@ def _trial(prepare: Prepare, task: dict[str, Any]) -> dict[str, Any]:
         work = prepare(task)
         begin = time.perf_counter()
         said = work() or {}
-        return {"wall": time.perf_counter() - begin} | said
+        return {"wall": time.perf_counter() - begin} | said | watched()
     except Exception:
         return {"error": traceback.format_exc()}
