@@ -20,7 +20,9 @@ def make(options: Options) -> Prepare:
     def prepare(task: dict[str, Any]) -> Work:
         def run() -> None:
             rows = tables.read(task["table"]).to_pydict()
-            order = sorted(range(len(rows["id"])), key=lambda i: len(rows["body"][i]))
+            order = list(range(len(rows["id"])))
+            if options["ask"].get("order") != "arrival":
+                order.sort(key=lambda i: len(rows["body"][i]))
             shares = [order[i::processes] for i in range(processes)]  # alike in their lengths
             parts = pool.map(answer, [[rows["body"][i] for i in share] for share in shares])
             results: dict[int, str | None] = {}

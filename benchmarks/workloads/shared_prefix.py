@@ -6,7 +6,8 @@ from pathlib import Path
 from bench import tables
 from bench.asking import template_file
 from bench.results import Section, agreement, cells, figure, settings, spread, weather
-from bench.trials import Bench, best_of, median, values
+from bench.trials import Bench, Trial, median, values
+from bench.watching import DAEMON
 from random_model import build_llama
 
 from chains.models.transformers.prefixes import common
@@ -14,7 +15,7 @@ from chains.models.transformers.prompts import encode
 from chains.models.transformers.weights import load_tokenizer
 from chains.templates import load_template
 from workloads.common import clean_out, shared_steps, warm_table
-from workloads.generating import OUTPUT_TOKENS, contenders
+from workloads.generating import OUTPUT_TOKENS, best_sorted, contenders
 
 QUESTIONS = 8
 
@@ -24,12 +25,13 @@ def run(bench: Bench) -> list[Section]:
     rows = tables.questions(bench.size(40, 4), QUESTIONS, 150)
     table = tables.write(bench.work / "questions", rows)
     ours = {"template": template_file("questions"), "columns": {}}
-    racing = contenders(folder, template_file("instructed"), ours)
+    options = {"conf": DAEMON}
+    racing = contenders(folder, template_file("instructed"), ours, options=options)
     trials = bench.race(
         racing, shared_steps(bench, table), warm_up=clean_out(bench, warm_table(bench, rows))
     )
     read, needed = prompt_tokens(folder, rows)
-    best = best_of(trials, [it.name for it in racing if it.file == "bare"])
+    best = best_sorted(trials, racing)
     bound = (read + len(rows) * OUTPUT_TOKENS) / (needed + len(rows) * OUTPUT_TOKENS)
     told = [
         [
@@ -37,16 +39,22 @@ def run(bench: Bench) -> list[Section]:
             *cells(trials, it.name),
             figure(best / median(trials, it.name)),
             figure(best / median(trials, it.name) / bound),
+            *(_computed(trials, it.name, of, read) for of in ("computed", "padded")),
+            figure(100 * needed / read, 1) + " %",
             spread([float(n) for n in values(trials, it.name, "rows")], 0),
         ]
         for it in racing
     ]
-    columns = ["contender", "wall s", "CPU s", "times bare loop", "of the bound", "answers"]
+    columns = ["contender", "wall s", "CPU s", "times bare loop", "of the bound"]
+    columns += ["of prompt tokens computed", "with padding", "at least", "answers"]
     notes = [
         f"{len(rows):,} prompts, {QUESTIONS} about each document, shuffled; {read:,} tokens, of "
         f"which {needed:,} must pass the model; {OUTPUT_TOKENS} output tokens each. The bound on "
         f"the speed-up over the bare loop is {bound:.2f}: the ratio of tokens, answers included.",
         "The bare loop is plain `generate` over length-sorted batches; it shares no prefix.",
+        "of prompt tokens computed: those that pass the model before the first token of an answer, "
+        "counted at the model's forward in all workers, over the tokens of all prompts. at least: "
+        "where none passes twice.",
         agreement(trials),
         weather(trials),
         *settings(racing),
@@ -62,3 +70,9 @@ def prompt_tokens(folder: Path, rows: tables.Rows) -> tuple[int, int]:
     ids = sorted(encode(tokenizer, messages) for messages in prompts)
     needed = len(ids[0]) + sum(len(b) - common(a, b) for a, b in pairwise(ids))
     return sum(map(len, ids)), needed
+
+
+def _computed(trials: list[Trial], contender: str, of: str, read: int) -> str:
+    """Return which share of the prompts' tokens a contender has computed."""
+    mine = [it for it in trials if it["contender"] == contender and "prefill" in it]
+    return spread([100 * it["prefill"][of] / read for it in mine], 1) + " %" if mine else "-"

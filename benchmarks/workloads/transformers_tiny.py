@@ -8,6 +8,5 @@ from workloads.generating import race
 
 
 def run(bench: Bench) -> list[Section]:
-    return race(
-        bench, "W1b transformers, 130k parameters", build_tiny, bench.size(2000, 32), 20, 120
-    )
+    rows = bench.size(2000, 32)
+    return [race(bench, "W1b transformers, 130k parameters", build_tiny, rows, 20, 120)]
