@@ -69,6 +69,7 @@ class Slots:
     def open(self, columns: int) -> None:
         """Begin a run whose rows have at most so many tokens, a power of two."""
         self._columns, self._lengths = columns, [0] * self.rows(columns)
+        self._at.zero_()  # a free place of a wider run may be behind the last column of this one
         for layer in self._layers:
             layer.lay(self.rows(columns), columns)
 

@@ -104,11 +104,11 @@ def test_answers_fit_their_schema(tiny_model, sampling):
 def test_steps_are_recorded_once_and_replayed(counting):
     model = load(counting)
     asked = [request(text) for text in TEXTS]
-    model.complete(asked)
+    model.complete([*asked, request(prompt(Random(0), 300, 200), max_output_tokens=200)])
     recorded = dict(model._slots._graphs)
     assert model._slots._records
     assert 1 < len(recorded) < 8
-    model.complete(asked)
+    assert [it.usage.output_tokens for it in model.complete(asked)] == LENGTHS
     assert model._slots._graphs == recorded
 
 

@@ -111,6 +111,13 @@ def test_rows_that_wait_take_the_places_of_those_that_ended(tmp_path):
     assert len(steps) / 2 < 2 * sum(lengths) / 16
 
 
+def test_narrow_rows_are_answered_after_a_long_run_of_wide_ones(models):
+    plain, placed = models
+    placed.complete([request("Mill?", max_output_tokens=300, min_output_tokens=300)])
+    asked = [request(text) for text in TEXTS[:2]]  # which leave places free
+    assert said(placed.complete(asked)) == said(plain.complete(asked))
+
+
 def test_a_row_beyond_all_places_is_answered_alone(models):
     plain, placed = models
     asked = [request("mill " * 900), request("Mill?")]
