@@ -116,9 +116,10 @@ def run_compact(spark: SparkSession, settings: LedgerConf, keep_hours: int | Non
 
     With `keep_hours`, files that no version of the last so many hours needs are removed.
     """
-    table = _opened(spark, settings).table
+    ledger = _opened(spark, settings)
+    table = ledger.table
     before = table.size(spark)[1]
-    table.optimize(spark)
+    ledger.compact(spark)
     if keep_hours is not None:
         table.vacuum(spark, keep_hours)
     return Compacted(before, table.size(spark)[1])

@@ -11,12 +11,19 @@ from pyspark.sql import functions as F
 from chains.errors import TableError
 from udfs.columns import ledger_type
 from udfs.conflicts import past_conflicts
-from udfs.delta import Table
+from udfs.delta import Table, session_conf
 from udfs.journal import Journal
 
 FORMAT = "1"
 _FORMAT_KEY = "gristmill.format"
 _FIRST_ANSWERS = 1  # version 0 is the empty table
+
+# Sorted files of small pages: a look-up of a few fingerprints reads the pages that they are in.
+_LAID_OUT = {
+    "spark.databricks.io.skipping.mdc.sortWithinFiles": "true",
+    "spark.databricks.io.skipping.mdc.rangeId.max": "100000",  # of so many parts each is in order
+    "parquet.page.row.count.limit": "2000",
+}
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,11 @@ class Ledger:
         """
         version = self.table.version(spark)
         return self.table.read(spark, version) if version >= _FIRST_ANSWERS else None
+
+    def compact(self, spark: SparkSession) -> None:
+        """Write small files as large ones, in the order of their fingerprints."""
+        with session_conf(spark, _LAID_OUT):
+            self.table.optimize(spark)
 
     def _create(self, spark: SparkSession) -> None:
         """Create the table if it is not there; as SQL, for Delta's builder takes no catalog.

@@ -17,20 +17,19 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from udfs import flow
 from udfs.completion import straight_udf
 from udfs.delta import session_conf
 from udfs.known import KnownFingerprints
-from udfs.ledger import Ledger, answers_to, newest
+from udfs.ledger import Ledger
+from udfs.looking_up import looked_up
 from udfs.slices import Slice
 from udfs.straight_columns import BatchCounts, StraightColumns
 from udfs.taking import Taking
 from udfs.work import Work, completed
 
 SECONDS_BETWEEN_LOOKS = 60.0
-FEW_LOOK_UPS = 1000
 
 # Adaptive execution plans again after each shuffle, as a job of its own: more than these rows need.
 _AS_PLANNED = {"spark.sql.adaptive.enabled": "false"}
@@ -84,8 +83,7 @@ class MicroBatches:
             else:
                 direct = rows.where("not deferred").select(*columns.typed)
                 deferred = rows.where("deferred")
-                wanted = sorted(found["looked_up"].drop_null().unique().to_pylist())
-                with self._resolved(source, deferred, wanted, work, run_id) as resolved:
+                with self._resolved(source, deferred, found, work, run_id) as resolved:
                     together = direct.unionByName(resolved)
                     counts = BatchCounts.of(together.select(*columns.counted).toArrow())
                     yield Answered(together, counts)
@@ -127,27 +125,22 @@ class MicroBatches:
 
     @contextmanager
     def _resolved(
-        self, source: DataFrame, deferred: DataFrame, wanted: list[str], work: Work, run_id: str
+        self, source: DataFrame, deferred: DataFrame, followed: pa.Table, work: Work, run_id: str
     ) -> Iterator[DataFrame]:
         """Give the rows of what was deferred: from the ledger, or asked the long way."""
-        answers = self._taking.answers(source.sparkSession)
-        if len(wanted) <= FEW_LOOK_UPS:  # few enough to skip pages of the ledger's files by them
-            answers = answers.where(F.col("fingerprint").isin(wanted))
-        else:
-            answers = answers_to(deferred, answers)
-        hits = newest(answers).persist()
-        found = deferred.join(hits.select("fingerprint"), "fingerprint", "left_semi")
-        rest = deferred.join(hits.select("fingerprint"), "fingerprint", "left_anti")
-        keys = rest.select(*work.key).persist()
-        looked_up = completed(found, hits, work, run_id)
-        try:
-            if keys.isEmpty():
-                yield looked_up
+        ledger = self._taking.answers(source.sparkSession)
+        with looked_up(deferred, followed, ledger) as found:
+            known = completed(found.known, found.answers, work, run_id)
+            if found.rest is None:
+                yield known
                 return
-            with flow.run(
-                source.join(keys, list(work.key), "left_semi"), work, self.ledger, run_id
-            ) as asked:
-                yield looked_up.unionByName(asked.rows(run_id))
-        finally:
-            hits.unpersist()
-            keys.unpersist()
+            keys = found.rest.select(*work.key).persist()
+            try:
+                if keys.isEmpty():
+                    yield known
+                    return
+                rest = source.join(keys, list(work.key), "left_semi")
+                with flow.run(rest, work, self.ledger, run_id) as asked:
+                    yield known.unionByName(asked.rows(run_id))
+            finally:
+                keys.unpersist()

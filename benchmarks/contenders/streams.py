@@ -178,7 +178,7 @@ def look_up(spark: SparkSession, task: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fill(spark: SparkSession, ledger: Ledger, answers: int) -> None:
-    """Give a ledger so many other answers, laid out as OPTIMIZE leaves them."""
+    """Give a ledger so many other answers, laid out as `gristmill ledger compact` does."""
     columns = {
         "fingerprint": "sha2(cast(id as string), 256)",
         "result": "concat('answer ', id)",
@@ -189,7 +189,7 @@ def _fill(spark: SparkSession, ledger: Ledger, answers: int) -> None:
         *(f"{columns.get(name, 'null')}::{kind} as {name}" for name, kind in kinds.items())
     )
     ledger.table.append_once(rows, "fill")
-    spark.sql(f"OPTIMIZE {ledger.table.relation}")
+    ledger.compact(spark)
 
 
 def _answer(

@@ -163,7 +163,7 @@ def _look_up(bench: Bench) -> Section:
     ]
     notes = [
         "Milliseconds of a micro-batch of 100 rows without its target: all of them new, or all of "
-        "them in the ledger. The ledger's other answers lie as OPTIMIZE leaves them.",
+        "them in the ledger, whose other answers lie as `gristmill ledger compact` leaves them.",
         weather(trials),
     ]
     columns = ["answers in the ledger", "100 new rows, ms", "100 known rows, ms"]
