@@ -25,6 +25,7 @@ WORKLOADS = (
     "memory",
     "session",
     "streams",
+    "look_up",
     "endpoint",
     "resume",
     "journal",

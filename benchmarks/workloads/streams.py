@@ -1,4 +1,4 @@
-"""W7 and the ledger's look-up: a topic to Delta, beside Spark's plain stream and a pyfunc's."""
+"""W7: a topic to Delta, beside Spark's plain stream and a pyfunc's."""
 
 import json
 import time
@@ -35,7 +35,6 @@ def run(bench: Bench) -> list[Section]:
             _rate(bench, broker),
             _latency(bench, broker),
             _asking(bench, broker),
-            _look_up(bench),
         ]
 
 
@@ -139,35 +138,6 @@ def _quantiles(trials: list[Trial], contender: Contender, percent: int) -> list[
         figure(quantiles(found, n=100)[percent - 1]),
         f"{len(found):,}",
     ]
-
-
-def _look_up(bench: Bench) -> Section:
-    sizes = (1_000, 5_000) if bench.smoke else (10_000, 100_000, 1_000_000, 10_000_000)
-    ours = Contender("gristmill", "streams")
-    trials: list[Trial] = []
-    for size in sizes:
-        task = {"part": "look_up", "answers": size, "batches": bench.size(12, 3), "step": str(size)}
-        trials += bench.race(
-            [ours],
-            lambda c, r: [task | {"out": fresh(bench, f"look-up-{size}"), "digest": False}],  # noqa: B023
-            warm_up=lambda c, r: None,
-            repeats=1,
-        )
-    told = [
-        [
-            f"{int(it['step']):,}",
-            *(spread([1000 * s for s in it[kind]], 0) for kind in ("new", "known")),
-        ]
-        for it in trials
-        if "error" not in it
-    ]
-    notes = [
-        "Milliseconds of a micro-batch of 100 rows without its target: all of them new, or all of "
-        "them in the ledger, whose other answers lie as `gristmill ledger compact` leaves them.",
-        weather(trials),
-    ]
-    columns = ["answers in the ledger", "100 new rows, ms", "100 known rows, ms"]
-    return Section("Ledger look-up", columns, told, [it for it in notes if it], trials)
 
 
 def _task(
