@@ -14,7 +14,7 @@ locks=$(cat requirements-uv.lock requirements.lock requirements-torch.lock $peer
 if [ "$locks" != "$(cat $stamp 2>/dev/null)" ]; then
   test -d $venv || "${PYTHON:-python3}" -m venv $venv
   $venv/bin/pip install --quiet --require-hashes --requirement requirements-uv.lock
-  $venv/bin/uv pip install --system-certs --quiet --python $venv/bin/python --no-deps --require-hashes \
+  $venv/bin/uv pip install --system-certs --quiet --compile-bytecode --python $venv/bin/python --no-deps --require-hashes \
     --requirement requirements.lock --requirement requirements-torch.lock --requirement $peers
   $venv/bin/uv pip install --system-certs --quiet --python $venv/bin/python --no-deps --editable .
   $venv/bin/gristmill setup  # the archive of loaded classes is of this environment
