@@ -76,12 +76,13 @@ def key_of(keys: Sequence[str]) -> dict[str, str]:
 def session(settings: "JobSettings | LedgerConf") -> "SparkSession":
     """Start Spark for a job, or take the session that runs.
 
-    Raises JobError where a store that the settings name does not answer.
+    Raises JobError where no executor comes, or a store that the settings name does not answer.
     """
     from jobs.object_stores import check_reachable
-    from jobs.session import open_session
+    from jobs.session import check_executors, open_session
 
     spark = open_session(settings.spark, settings.work_dir / "logs")
+    check_executors(spark, settings.spark.executor_seconds)
     if settings.spark.storage:
         check_reachable(spark, settings.model_dump())
     return spark

@@ -18,6 +18,8 @@ from jobs import jvm, object_stores
 from jobs.failures import told
 from jobs.settings import SparkSettings
 
+_FIRST_JOB = "gristmill-first-job"
+
 
 def open_session(settings: SparkSettings, logs: Path) -> SparkSession:
     """Return the session that runs, as it is, or make one.
@@ -50,6 +52,42 @@ def open_session(settings: SparkSettings, logs: Path) -> SparkSession:
         except Exception as error:
             where = "" if _submitted() else f"\nits log: {log}"
             raise JobError(f"Spark did not start: {told(error)}{where}") from error
+
+
+def check_executors(spark: SparkSession, seconds: float) -> None:
+    """Run a job of one row where executors are other processes: without one Spark waits for ever.
+
+    Raises JobError where none has come within `seconds`.
+    """
+    context = spark.sparkContext
+    if str(context.master).startswith("local"):
+        return
+    late, done = threading.Event(), threading.Event()
+
+    def give_up() -> None:
+        """Cancel it, and again: on a busy machine it may not be there yet."""
+        wait = seconds
+        while not done.wait(wait):
+            late.set()
+            context.cancelJobsWithTag(_FIRST_JOB)
+            wait = 1.0
+
+    context.addJobTag(_FIRST_JOB)
+    threading.Thread(target=give_up, daemon=True).start()
+    try:
+        spark.range(1, numPartitions=1).collect()
+    except Exception:
+        if not late.is_set():
+            raise
+        host = spark.conf.get("spark.driver.host")
+        raise JobError(
+            f"no executor came to the driver within {seconds:g} s: the cluster has no room, or its "
+            f"executors do not reach the driver at {host}, see their logs; set spark.driver.host "
+            "to an address that they reach, or spark.executor_seconds to wait longer"
+        ) from None
+    finally:
+        done.set()
+        context.removeJobTag(_FIRST_JOB)
 
 
 @contextmanager

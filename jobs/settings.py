@@ -146,13 +146,15 @@ class LedgerSettings(Section):
 class SparkSettings(Section):
     """The session, where none runs; `packages: false` where the platform ships Delta.
 
-    `storage` names the object stores whose client the session gets besides.
+    `storage` names the object stores whose client the session gets besides. On a cluster a job
+    waits `executor_seconds` for its first executor.
     """
 
     master: str = "local[*]"
     packages: bool = True
     storage: Annotated[tuple[Literal["s3"], ...], BeforeValidator(_listed)] = ()
     conf: dict[str, Any] = {}
+    executor_seconds: float = Field(600, gt=0)
 
 
 class MlflowSettings(Section):

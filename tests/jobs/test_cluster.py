@@ -173,3 +173,18 @@ def test_a_killed_submitter_leaves_no_process(submit, cluster, source, endpoint,
     driver.wait()
     cluster.stop()
     assert not descendants(tmp_path)
+
+
+def test_where_no_executor_comes_the_job_says_so_and_writes_nothing(
+    submit, cluster, source, endpoint, tmp_path
+):
+    for name in ("worker-1", "worker-2"):
+        os.killpg(cluster.processes[name].pid, signal.SIGKILL)
+    driver = submit("batch", "--spark.executor_seconds=5")
+    assert driver.wait(140) == 1
+    said = (tmp_path / "driver.log").read_text("utf-8")
+    assert "JobError: no executor came to the driver within 5 s" in said
+    assert "spark.driver.host" in said
+    assert not (tmp_path / "target").exists()
+    assert not (tmp_path / "ledger").exists()
+    assert not endpoint.calls()
