@@ -39,6 +39,9 @@ Errors of programming pass through untouched.
 
 from typing import ClassVar
 
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C has stopped."""
+
 
 class GristmillError(Exception):
     """Base of all; `hint` says what to do about it."""

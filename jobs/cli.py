@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from rich.logging import RichHandler
 
-from chains.errors import GristmillError, UsageError
+from chains.errors import INTERRUPTED, GristmillError, UsageError
 from jobs.cli_batch import batch, plan, run_lines
 from jobs.cli_common import ERRORS, OUTPUT, job_options, pinned_session, show
 from jobs.cli_endpoints import ask, endpoints
@@ -27,7 +27,7 @@ _TALKATIVE = frozenset({"py4j", "kafka", "opentelemetry", "httpx", "httpx2", "ma
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return its exit code.
 
-    0 done, 1 failed, 2 wrong usage or settings, 3 stopped with rows pending.
+    0 done, 1 failed, 2 wrong usage or settings, 3 stopped with rows pending, 130 stopped by Ctrl-C.
     """
     handler = RichHandler(console=ERRORS, show_path=False, show_level=False)
     handler.addFilter(_is_own)
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except (click.Abort, KeyboardInterrupt):
         ERRORS.print("stopped; the next run goes on from the ledger")
-        return 130
+        return INTERRUPTED
     return int(code or 0)
 
 

@@ -8,7 +8,7 @@ from threading import Lock
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
-from chains.errors import GristmillError, JobError, SettingsError, StoppedAtCap
+from chains.errors import INTERRUPTED, GristmillError, JobError, SettingsError, StoppedAtCap
 from chains.tracking import asking_mlflow, connect, impatient
 from jobs.experiment import open_experiment
 from jobs.mlflow_links import link_model, link_prompt, link_tables
@@ -167,4 +167,6 @@ def _status(error: BaseException) -> str:
 
 
 def _exit_code(error: BaseException) -> int:
-    return error.exit_code if isinstance(error, GristmillError) else 1
+    if isinstance(error, GristmillError):
+        return error.exit_code
+    return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1

@@ -16,6 +16,7 @@ from chains.tracking import connect
 from jobs.batch import run_batch
 from jobs.cli import commands
 from jobs.log_chain import run_log_chain
+from jobs.mlflow_run import MlflowRun
 from jobs.runs import Runs, RunsConf
 from jobs.settings import load_settings_of
 from jobs.stream import Stream, Trigger
@@ -92,6 +93,12 @@ def test_runs_are_logged_linked_listed_compared_and_shown(spark, job, registry, 
     assert {it.name for it in of_runs} > {"run.json", "settings.json", "mlflow.db", "run.html"}
     assert [it for it in of_runs if TEXT.encode() in it.read_bytes()] == []
     assert [it for it in written if KEY.encode() in it.read_bytes()] == []
+
+
+def test_a_run_that_ctrl_c_stopped_says_so(job, kept):
+    MlflowRun(job(EXPERIMENT), "batch", "f" * 32).end(None, KeyboardInterrupt())
+    (run,) = kept.newest(1)
+    assert (run.state, run.about["exit_code"]) == ("KILLED", "130")
 
 
 def _check_numbers(run, report):
