@@ -46,6 +46,7 @@ from chains.models.transformers.weights import (
 
 CPU_BATCH_TOKENS = 8_192  # more is no faster once weights outweigh Python: see the benchmark
 GPU_BATCH_TOKENS = 131_072  # where it does not fit the memory, it is halved
+GPU_SHARES_FROM = 2_000_000_000  # parameters; a pass of fewer costs a GPU less than sharing does
 
 log = logging.getLogger("gristmill.models")
 
@@ -53,12 +54,15 @@ log = logging.getLogger("gristmill.models")
 class TransformersModel:
     """Completes prompts in batches of similar length, under a budget of tokens.
 
+    On a GPU rows take turns at places, whose keys and values the process keeps (see slots.py).
+
     Weights are read from safetensors only, as bfloat16 on a GPU and float32 on a CPU; code that
     comes with a model is not run. `Parameters` alone decide how it answers: the sampling defaults
     in the model's own generation_config.json have no effect. Answers are held to their response
     schema while they are written, where xgrammar is installed (see grammar.py).
 
-    `ref.options`: `batch_tokens` (int), the most tokens in a batch, padding and answers included.
+    `ref.options`: `batch_tokens` (int), the most tokens in a batch, padding and answers included,
+    or in all places together.
     """
 
     def __init__(self, ref: ModelRef) -> None:
@@ -85,7 +89,7 @@ class TransformersModel:
         return in_order(self.stream(requests))
 
     def stream(self, requests: Sequence[Request]) -> Iterator[Outcomes]:
-        """Answer every request, a batch at a time; raise `ModelLoadError` where there is no model.
+        """Answer every request, as batches or rows end; raise ModelLoadError without a model.
 
         A prompt that exceeds the window together with its answer is not run. Where the GPU itself
         fails, `JobError` is raised: no row is at fault, and this process has lost its model.
@@ -97,7 +101,7 @@ class TransformersModel:
                 ids[i] = self._ids(request)
             except CompletionError as error:
                 yield [(i, error)]
-        made = share(list(ids.values())) if self._prefixes else map(Prompt, ids.values())
+        made = share(list(ids.values())) if self._shares else map(Prompt, ids.values())
         prompts = dict(zip(ids, made, strict=True))
         known = {id(requests[i]): prompt for i, prompt in prompts.items()}
 
@@ -295,6 +299,14 @@ class TransformersModel:
     def _prefixes(self) -> PrefixCache | None:
         with loading("weights", self.ref.spec):
             return PrefixCache(self._network, self._pad) if keeps_all(self._network) else None
+
+    @cached_property
+    def _shares(self) -> bool:
+        """Whether what prompts share passes through the model once."""
+        if self._prefixes is None:
+            return False
+        on_gpu = self._network.device.type == "cuda"
+        return not on_gpu or self._network.num_parameters() >= GPU_SHARES_FROM
 
     @cached_property
     def _slots(self) -> Slots | None:

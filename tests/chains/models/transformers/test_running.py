@@ -2,6 +2,7 @@
 
 import json
 from random import Random
+from types import SimpleNamespace
 
 import jsonschema
 import pytest
@@ -9,6 +10,7 @@ from counting_model import TINY, build_counting, prompt, skewed
 
 from chains.errors import JobError
 from chains.models.base import Answer, Parameters, Request
+from chains.models.transformers import model as transformers_model
 from chains.models.transformers.model import TransformersModel, resolve_transformers
 from chains.models.transformers.slots import Slots, agrees
 
@@ -157,6 +159,22 @@ def test_a_gpu_that_fails_stops_the_job_and_blames_no_row(tiny_model):
     placed._slots.step = broken
     with pytest.raises(JobError, match=r"the GPU failed under .*ECC"):
         placed.complete([request(text) for text in TEXTS])
+
+
+@pytest.mark.parametrize(
+    ("device", "parameters", "shares"),
+    [("cpu", 100, True), ("cuda", 600, False), ("cuda", 2000, True)],
+)
+def test_a_small_model_shares_no_prefixes_on_a_gpu(
+    tiny_model, monkeypatch, device, parameters, shares
+):
+    monkeypatch.setattr(transformers_model, "GPU_SHARES_FROM", 2000)
+    model = TransformersModel(resolve_transformers(f"path:{tiny_model}", str(tiny_model)))
+    model._prefixes = object()
+    model._network = SimpleNamespace(
+        device=SimpleNamespace(type=device), num_parameters=lambda: parameters
+    )
+    assert model._shares is shares
 
 
 def test_a_model_whose_places_disagree_has_none(tiny_model):
