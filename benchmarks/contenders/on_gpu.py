@@ -30,20 +30,6 @@ def sorted_loop(model: TransformersModel, most: int) -> Run:
     return _loop(model, most, lambda lengths: pack(lengths, most, GPU_BATCH_TOKENS))
 
 
-def growing(run: Run) -> Run:
-    """Return the same with torch's memory in segments that grow, as its keys and values do."""
-    from torch.cuda import memory
-
-    def grown(prompts: Sequence[str]) -> list[str]:
-        memory._set_allocator_settings("expandable_segments:True")
-        try:
-            return run(prompts)
-        finally:
-            memory._set_allocator_settings("expandable_segments:False")
-
-    return grown
-
-
 def arrival_loop(model: TransformersModel, most: int, rows: int) -> Run:
     """Return plain `generate` over batches of so many rows, as they come."""
 
