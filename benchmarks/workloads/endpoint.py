@@ -85,7 +85,7 @@ def moving_contenders() -> list[Contender]:
 
 
 def run(bench: Bench) -> list[Section]:
-    short, long = bench.size(12, 2), bench.size(21, 3)
+    short, long = bench.size(30, 2), bench.size(60, 3)
     phase = long / len(MOVES)
     moves = ",".join(f"{i * phase}:{most}" for i, most in enumerate(MOVES))
     asked = ["--latency", str(MEDIAN), "--retry-after", ""]

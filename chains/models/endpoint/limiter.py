@@ -12,18 +12,18 @@ FIRST_SLOTS = 8
 DECREASE, LATENCY_DECREASE = 0.95, 0.5
 RECOVERY = 0.05
 FASTEST_PROBE = 0.5
-ANSWERS_BETWEEN_PROBES, TRIPS_BETWEEN_PROBES = 160, 3
+ANSWERS_BETWEEN_PROBES, TRIPS_BETWEEN_PROBES = 140, 3
 
 Signal = Literal["answered", "refused", "rejected", "failed", "nothing"]
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A request on its way: after how many decreases, among how many, of how many slots."""
+    """A request on its way: the how many-th, after how many decreases, among how many."""
 
+    number: int
     decreases: int
     in_flight: int
-    slots: int
 
 
 class Limit(Protocol):
@@ -55,7 +55,7 @@ class FixedLimit:
 
     def send(self) -> Sent:
         """Count nothing."""
-        return Sent(0, 0, self.slots)
+        return Sent(0, 0, 0)
 
     def end(self, sent: Sent, signal: Signal, pace: float | None = None) -> None:
         """Stay as it is."""
@@ -66,7 +66,7 @@ class AdaptiveLimit:
 
     Slots double each round trip until the first refusal. That tells the ceiling: what was in flight
     beside it. A decrease goes a twentieth below the ceiling, is won back in a round trip or two,
-    and the ceiling is held; beyond it goes one probe in 160 answers, in steps that grow as long as
+    and the ceiling is held; beyond it goes one probe in 140 answers, in steps that grow as long as
     they are not refused. Requests sent before a decrease cause no other one. Rising latency
     halves the slots, and gives them back where calls do not become faster by it.
     """
@@ -77,6 +77,8 @@ class AdaptiveLimit:
         self._ceiling: float | None = None
         self._floor = self._before_trial = 1.0
         self._in_flight = 0
+        self._sent = 0
+        self._full_at = 0  # the last request that took the last slot
         self._decreases = 0
         self._answers = 0
         self._latency = Latency()
@@ -89,7 +91,10 @@ class AdaptiveLimit:
     def send(self) -> Sent:
         """Count a request that is about to be sent."""
         self._in_flight += 1
-        return Sent(self._decreases, self._in_flight, self.slots)
+        self._sent += 1
+        if self._in_flight >= self.slots:
+            self._full_at = self._sent
+        return Sent(self._sent, self._decreases, self._in_flight)
 
     def end(self, sent: Sent, signal: Signal, pace: float | None = None) -> None:
         """Count its end, and move the slots."""
@@ -128,7 +133,7 @@ class AdaptiveLimit:
 
     def _answered(self, sent: Sent, first: bool, pace: float | None) -> None:
         self._answers += 1
-        if sent.in_flight >= sent.slots:
+        if self._full_at >= sent.number:  # else nobody waited for a slot while it was on its way
             self._limit = min(self._most, self._limit + self._increase())
             if self._ceiling is None and self._limit == self._most:
                 self._end_of_doubling(self._most)

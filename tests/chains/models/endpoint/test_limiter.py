@@ -68,6 +68,14 @@ class Server:
         return min(slots), max(slots)
 
 
+def test_slots_double_also_where_all_calls_take_equally_long():
+    """They end together and are sent together, so few of them find all the other slots taken."""
+    server = Server(lambda now: 64, sigma=0)
+    server.run(AdaptiveLimit(1000), 12)
+    assert max(slots for now, slots in server.seen if now < 4.5 * LATENCY) > 64
+    assert server.slots_since(6 * LATENCY)[0] > 56
+
+
 @pytest.mark.parametrize("capacity", [4, 24, 64, 200])
 def test_it_finds_a_capacity_and_stays_there(capacity):
     server = Server(lambda now: capacity)
