@@ -44,6 +44,7 @@ from udfs.work import PART_ERROR, Work, completed, error_column, key_json
 ROWS_PER_TASK = 256
 LEAST_ROWS_PER_TASK = 8
 LEAST_ROWS_TO_BATCH = 64  # of a model whose tokens/s grow with the rows of a batch
+ROWS_PER_TASK_OF_SERVERS = 1024  # at each task's end some of its requests' slots stand empty
 TASKS_PER_CORE = 32
 _TOTALS = ("completed", "input_tokens", "output_tokens")
 
@@ -353,19 +354,25 @@ class Pass:
             laid_out = in_tasks_of_like_beginnings(payers, tasks)
             order = [*self._begins, *order]
         else:
-            laid_out = in_tasks_of_alike_lengths(payers, counts.lengths or [], tasks)
+            lengths = [] if self._asks_a_server else counts.lengths or []
+            laid_out = in_tasks_of_alike_lengths(payers, lengths, tasks)
         rows = self.source.join(laid_out, list(self.work.key))
         return rows.repartitionById(tasks, F.col("_task")).sortWithinPartitions(*order)
 
+    @property
+    def _asks_a_server(self) -> bool:
+        """Whether the model answers each row by itself, so that lengths need not be alike."""
+        return self.work.pinned.model.kind in ("endpoint", "sidecar")
+
     def _tasks(self) -> int:
+        """Return the number of tasks; where cores have several, as many for each."""
         cores, misses = self.spark.sparkContext.defaultParallelism, self.counts.misses
         batches = self.work.pinned.model.kind == "transformers"
         least = LEAST_ROWS_TO_BATCH if batches else LEAST_ROWS_PER_TASK
-        wanted = max(
-            math.ceil(misses / ROWS_PER_TASK),
-            min(8 * cores, math.ceil(misses / least)),
-        )
-        return min(wanted, TASKS_PER_CORE * cores)
+        most, fewest = (ROWS_PER_TASK_OF_SERVERS, 2) if self._asks_a_server else (ROWS_PER_TASK, 8)
+        wanted = max(math.ceil(misses / most), min(fewest * cores, math.ceil(misses / least)))
+        each = min(math.ceil(wanted / cores), TASKS_PER_CORE)
+        return wanted if each <= 1 else each * cores
 
     # -- rows
 

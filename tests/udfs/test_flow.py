@@ -6,6 +6,7 @@ from itertools import groupby
 import pytest
 
 from chains import load_chain, load_model, resolve_model
+from chains.models.endpoint.settings import resolve_endpoint
 from chains.templates import parse_template
 from udfs import flow
 from udfs.completion import pin
@@ -103,6 +104,21 @@ def test_misses_are_spread_over_tasks_whatever_their_lengths(spark, ledger, leng
         sizes = [len(it) for it in planned.passes[0]._misses().rdd.glom().collect()]
     assert sum(sizes) == 40
     assert sum(size > 0 for size in sizes) >= 2
+
+
+def test_rows_that_a_server_answers_lie_in_few_tasks_of_all_lengths(spark, ledger):
+    """A task's last answers leave slots empty, and cores that end together leave the fewest."""
+    server = resolve_endpoint("endpoint:e/m", "e", "m", {"base_url": "http://127.0.0.1:1/v1"})
+    source = spark.createDataFrame(
+        [(str(i), f"{i} " + "x" * i) for i in range(200)], "id string, document string"
+    )
+    asked = Work(pin(SUMMARIZE, server), ("id",), {})
+    with flow.plan(source, asked, ledger) as planned:
+        tasks = planned.passes[0]._misses().select("_length").rdd.glom().collect()
+    lengths = [[row[0] for row in task] for task in tasks]
+    assert len(lengths) == 4
+    assert all(it == sorted(it, reverse=True) for it in lengths)
+    assert all(it[0] > 150 and it[-1] < 50 for it in lengths)
 
 
 QUESTIONS = replace(
