@@ -4,7 +4,9 @@ EXTRAS ?= spark
 BIN := .venv/bin
 STAMP := .venv/.set-up
 LOCKS := requirements.lock requirements-torch.lock requirements-uv.lock
-INSTALL = $(BIN)/uv pip install --system-certs --quiet --python $(BIN)/python --no-deps
+# Where Python must not keep what it compiles, each process would compile torch anew.
+COMPILE = $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
+INSTALL = $(BIN)/uv pip install --system-certs --quiet --python $(BIN)/python --no-deps $(COMPILE)
 
 .DEFAULT_GOAL := menu
 .PHONY: menu setup demo demo-stream demo-cluster kafka kafka-stop test test-dist test-faults test-s3 lint format \
