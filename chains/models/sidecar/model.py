@@ -16,7 +16,7 @@ from chains.models.sidecar.probe import HOST
 from chains.models.sidecar.server import SharedServer
 from chains.models.sidecar.settings import SidecarSettings
 from chains.models.transformers.model import TransformersModel
-from chains.models.transformers.weights import local_folder
+from chains.models.transformers.weights import loading, local_folder, told_window
 
 if TYPE_CHECKING:
     from chains.models.endpoint.client import ChatClient
@@ -41,10 +41,12 @@ class SidecarModel:
         self._files = TransformersModel(ref)
         self._endpoint: _SidecarEndpoint | None = None
 
-    @property
+    @cached_property
     def context_window(self) -> int | None:
         """The window in tokens, as the model's files say."""
-        return self._files.context_window
+        with loading("config", self.ref.spec):
+            told = told_window(local_folder(self.ref.location, self.ref.digest, weights=False))
+        return told or self._files.context_window
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Return the prompt's length in tokens by the model's own tokenizer; asks no server."""

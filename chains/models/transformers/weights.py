@@ -1,5 +1,6 @@
 """A model's files: where they are, whether they are all there, and what is read from them."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,6 +81,16 @@ def loading(part: str, name: str) -> Iterator[None]:
     except Exception as error:
         found = f"{type(error).__name__}: {error}"
         raise ModelLoadError(f"cannot read the {part} of {name}: {found}") from error
+
+
+def told_window(folder: Path) -> int | None:
+    """Return the window in tokens where config.json tells it under its usual name.
+
+    Reads no more than that: transformers would bring torch, which takes 500 MB of a process.
+    """
+    config = json.loads((folder / "config.json").read_text())
+    window: int | None = config.get("text_config", config).get("max_position_embeddings")
+    return window
 
 
 def load_config(folder: Path) -> Any:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -157,3 +158,26 @@ def test_a_server_that_does_not_become_ready_is_told_with_the_end_of_its_log(pla
     model = open_model(command=("{python}", "-c", code, "{port}"), ready_seconds=0.5)
     with pytest.raises(ModelLoadError, match=re.compile(said, re.DOTALL)):
         model.complete(REQUESTS)
+
+
+def test_a_task_that_asks_a_server_holds_no_torch(tiny_model):
+    """Of a worker's memory torch would be the most, and there is a worker for each task."""
+    asks = f"""
+import sys
+from chains import load_chain
+from chains.models.registry import load
+from chains.models.sidecar.settings import SidecarSettings, behind_sidecar
+from chains.models.transformers.model import resolve_transformers
+
+ref = resolve_transformers("path:{tiny_model}", "{tiny_model}")
+model = load(behind_sidecar(ref, SidecarSettings()))
+chain = load_chain("summarize")
+chain.ask({{"document": "short"}}, model)
+print(model.context_window, "torch" in sys.modules)
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", asks], capture_output=True, text=True, check=True
+    ).stdout
+    ref = resolve_transformers(f"path:{tiny_model}", str(tiny_model))
+    window = load.__wrapped__(ref).context_window
+    assert said.split() == [str(window), "False"]
