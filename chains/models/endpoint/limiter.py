@@ -11,7 +11,7 @@ from chains.models.endpoint.latency import Latency
 FIRST_SLOTS = 8
 DECREASE, LATENCY_DECREASE = 0.95, 0.5
 RECOVERY = 0.05
-FASTEST_PROBE = 0.5
+FAST_PROBE, SLOW_PROBE = (4.0, 1.0), (1.0, 0.5)  # of what is above the ceiling; at most, of all
 ANSWERS_BETWEEN_PROBES, TRIPS_BETWEEN_PROBES = 140, 3
 
 Signal = Literal["answered", "refused", "rejected", "failed", "nothing"]
@@ -19,11 +19,15 @@ Signal = Literal["answered", "refused", "rejected", "failed", "nothing"]
 
 @dataclass(frozen=True)
 class Sent:
-    """A request on its way: the how many-th, after how many decreases, among how many."""
+    """A request on its way: the how many-th, after how many decreases, among how many, of which.
+
+    `limit` is what the slots were, not rounded.
+    """
 
     number: int
     decreases: int
     in_flight: int
+    limit: float
 
 
 class Limit(Protocol):
@@ -55,7 +59,7 @@ class FixedLimit:
 
     def send(self) -> Sent:
         """Count nothing."""
-        return Sent(0, 0, 0)
+        return Sent(0, 0, 0, self.slots)
 
     def end(self, sent: Sent, signal: Signal, pace: float | None = None) -> None:
         """Stay as it is."""
@@ -67,8 +71,9 @@ class AdaptiveLimit:
     Slots double each round trip until the first refusal. That tells the ceiling: what was in flight
     beside it. A decrease goes a twentieth below the ceiling, is won back in a round trip or two,
     and the ceiling is held; beyond it goes one probe in 140 answers, in steps that grow as long as
-    they are not refused. Requests sent before a decrease cause no other one. Rising latency
-    halves the slots, and gives them back where calls do not become faster by it.
+    they are not refused, faster where the server is known to refuse. Requests sent before a
+    decrease cause no other one. Rising latency halves the slots, and gives them back where calls do
+    not become faster by it.
     """
 
     def __init__(self, most: int) -> None:
@@ -79,6 +84,7 @@ class AdaptiveLimit:
         self._in_flight = 0
         self._sent = 0
         self._full_at = 0  # the last request that took the last slot
+        self._refuses = False
         self._decreases = 0
         self._answers = 0
         self._latency = Latency()
@@ -94,7 +100,7 @@ class AdaptiveLimit:
         self._sent += 1
         if self._in_flight >= self.slots:
             self._full_at = self._sent
-        return Sent(self._sent, self._decreases, self._in_flight)
+        return Sent(self._sent, self._decreases, self._in_flight, self._limit)
 
     def end(self, sent: Sent, signal: Signal, pace: float | None = None) -> None:
         """Count its end, and move the slots."""
@@ -112,6 +118,7 @@ class AdaptiveLimit:
 
         Where it refuses many of one round trip, that goes down to half of the slots.
         """
+        self._refuses = True
         if first:
             self._floor = max(1.0, self._limit / 2)
         taken = max(self._floor, min(self._limit, float(self._in_flight)))
@@ -134,14 +141,17 @@ class AdaptiveLimit:
     def _answered(self, sent: Sent, first: bool, pace: float | None) -> None:
         self._answers += 1
         if self._full_at >= sent.number:  # else nobody waited for a slot while it was on its way
-            self._limit = min(self._most, self._limit + self._increase())
+            self._limit = min(self._most, self._limit + self._increase(sent.limit))
             if self._ceiling is None and self._limit == self._most:
                 self._end_of_doubling(self._most)
         if pace is not None and (first or not self._latency.on_trial):
             self._follow_latency(sent.in_flight, pace)
 
-    def _increase(self) -> float:
-        """Return the slots to add for one answer."""
+    def _increase(self, before: float) -> float:
+        """Return the slots to add for one answer; `before` are those when it was asked for.
+
+        A server that refuses tells so within a round trip, one that queues much later.
+        """
         limit, ceiling = self._limit, self._ceiling
         if ceiling is None:
             return 1.0
@@ -149,7 +159,8 @@ class AdaptiveLimit:
             return min(ceiling - limit, max(1.0, RECOVERY * ceiling) / limit)
         if self._answers < max(ANSWERS_BETWEEN_PROBES, TRIPS_BETWEEN_PROBES * limit):
             return 0.0
-        return min(limit - ceiling + 1, FASTEST_PROBE * limit) / limit
+        growth, most = FAST_PROBE if self._refuses else SLOW_PROBE
+        return min(1 + growth * max(0.0, before - ceiling), most * limit) / limit
 
     def _follow_latency(self, in_flight: int, pace: float) -> None:
         verdict = self._latency.add(pace, in_flight, doubling=self._ceiling is None)
