@@ -267,6 +267,14 @@ class BatchUnanswered(Pending):
 
 
 def error_codes(root: type[CompletionError] = CompletionError) -> list[str]:
-    """Return the codes of all reasons for a row without an answer, sorted."""
-    below = {code for child in root.__subclasses__() for code in error_codes(child)}
-    return sorted({root.code} | below)
+    """Return the codes of all reasons for a row without an answer, or of some kind, sorted."""
+    return sorted({kind.code for kind in _reasons(root)})
+
+
+def hint_of(code: str) -> str:
+    """Return what to do about the rows whose error has this code; nothing where no class tells."""
+    return next((kind.hint for kind in _reasons(CompletionError) if kind.code == code), "")
+
+
+def _reasons(root: type[CompletionError]) -> list[type[CompletionError]]:
+    return [root, *(kind for child in root.__subclasses__() for kind in _reasons(child))]

@@ -10,6 +10,8 @@ import click
 from rich.console import Console
 from rich.table import Table as Grid
 
+from chains.errors import hint_of
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
@@ -115,7 +117,6 @@ def exit_if_pending(report: Any) -> None:
 
 def paid_lines(report: Any) -> dict[str, str]:
     """Return what a run over a table asked, paid for and was not answered."""
-    errors = ", ".join(f"{rows} {code}" for code, rows in report.errors.items())
     by = ", ".join(f"{count:,} by {model}" for model, count in report.completed_by.items())
     several = f" ({by})" if len(report.completed_by) > 1 else ""
     return {
@@ -123,7 +124,17 @@ def paid_lines(report: Any) -> dict[str, str]:
         f"{report.completed:,} completed now{several}",
         "tokens": f"{report.tokens['input']:,} in, {report.tokens['output']:,} out",
         **cost_line(report.cost),
-        "dead letters": errors or "none",
+        **error_lines(report.errors),
+    }
+
+
+def error_lines(errors: Mapping[str, int]) -> dict[str, str]:
+    """Return the rows without an answer by code, and what to do about those codes that tell it."""
+    hints = {code: hint_of(code) for code in errors}
+    to_do = "; ".join(f"{code}: {hint}" for code, hint in hints.items() if hint)
+    return {
+        "dead letters": ", ".join(f"{rows} {code}" for code, rows in errors.items()) or "none",
+        **({"what to do": to_do} if to_do else {}),
     }
 
 

@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from jobs.cli_common import OUTPUT, common_lines, cost_line, job_options, session, show
+from jobs.cli_common import (
+    OUTPUT,
+    common_lines,
+    cost_line,
+    error_lines,
+    job_options,
+    session,
+    show,
+)
 from jobs.settings import load_settings_of
 
 
@@ -50,13 +58,12 @@ def demo_stream(conf: Path, sets: tuple[str, ...], as_json: bool) -> None:
 
 
 def _stream_lines(totals: Any) -> dict[str, str]:
-    errors = ", ".join(f"{rows} {code}" for code, rows in totals.errors.items())
     return {
         "micro-batches": f"{totals.batches:,}",
         "rows": f"{totals.rows:,}, {totals.skipped:,} skipped (empty)",
         "prompts": f"{totals.new:,} asked now, {totals.cached:,} cached",
         "tokens": f"{totals.tokens['input']:,} in, {totals.tokens['output']:,} out",
         **cost_line(totals.cost),
-        "dead letters": errors or "none",
+        **error_lines(totals.errors),
         **common_lines(totals.seconds, {}),
     }

@@ -9,7 +9,9 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from chains.errors import CredentialRejected
 from chains.models.fake.endpoint import FakeEndpoint
+from jobs.cli_common import error_lines
 
 pytestmark = pytest.mark.process
 
@@ -94,3 +96,10 @@ def test_a_missing_table_exits_2_and_is_named(conf, tmp_path):
     assert done.returncode == 2
     assert "nowhere" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_to_do_about_rows_without_an_answer_is_told_where_it_is_known():
+    told = error_lines({"credential": 48, "refused": 1})
+    assert told["dead letters"] == "48 credential, 1 refused"
+    assert told["what to do"] == f"credential: {CredentialRejected.hint}"
+    assert error_lines({}) == {"dead letters": "none"}
