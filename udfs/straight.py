@@ -24,7 +24,8 @@ class Straight:
     """Turns rows of `variables` and `key` into completions, unless a look-up has to come first.
 
     Equal questions of a task are asked once, and what the micro-batch's journal has is not asked
-    again; `comes_again` is whether it can have anything. A question that the ledger may know, and
+    again: of this task, which may be tried again or computed anew, and where the micro-batch
+    `comes_again` of all its tasks. A question that the ledger may know, and
     an input that is asked by its parts, are `deferred`: they come back without a completion. A row
     that is null is not asked. `kind` is the struct of what is returned.
     """
@@ -40,7 +41,7 @@ class Straight:
         """Return as many rows as there are variables, in order."""
         chain, model = self.pinned.load()
         with told(self.pinned.telemetry), TaskJournal.of_this_task(self.folder) as journal:
-            answered = journal.found(all_tasks=True) if self.comes_again else {}
+            answered = journal.found(all_tasks=self.comes_again)
             for rows in windows(batches):
                 asked = [
                     (chain.ask(row["variables"], model), row["key"]) if row else (None, "")
