@@ -22,6 +22,20 @@ QWEN3_06B = {
     "num_key_value_heads": 8,
     "head_dim": 128,
 }
+LARGER = {
+    name: QWEN3_06B
+    | {
+        "hidden_size": hidden,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+    }
+    for name, hidden, inner, layers, heads in (
+        ("Qwen3-1.7B", 2048, 6144, 28, 16),
+        ("Qwen3-4B", 2560, 9728, 36, 32),
+        ("Qwen3-8B", 4096, 12_288, 36, 32),
+    )
+}
 TINY = {
     "vocab_size": 2048,
     "hidden_size": 64,

@@ -43,7 +43,9 @@ def main() -> None:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     wait = 0 if options.smoke else options.wait
-    bench = Bench(work, repeats, options.smoke, console.log, wait, options.contenders)
+    bench = Bench(
+        work, repeats, options.smoke, console.log, wait, options.contenders, options.most_rows
+    )
     head = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": machine.commit(HERE.parent),
@@ -79,6 +81,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, one repeat")
     parser.add_argument("--only", action="append", choices=WORKLOADS, metavar="NAME")
     parser.add_argument("--contenders", default="", metavar="REGEX", help="only these, by name")
+    most = "largest table of growth and refresh, whose 10^7 rows take an hour"
+    parser.add_argument("--most-rows", type=int, default=10_000_000, metavar="N", help=most)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--wait", type=float, default=300, help="seconds to wait for a quiet CPU")
     return parser.parse_args()

@@ -108,11 +108,16 @@ class Bench:
     say: Callable[[str], None]
     wait: float = 300.0
     chosen: str = ""
+    most_rows: int = 10_000_000
     notes: list[str] = field(default_factory=list)
 
     def size(self, full: int, smoke: int) -> int:
         """Return the full size, or the tiny one of a smoke run."""
         return smoke if self.smoke else full
+
+    def sizes(self, *full: int) -> list[int]:
+        """Return the numbers of rows up to `most_rows`, or tiny ones of a smoke run."""
+        return [1_000, 4_000] if self.smoke else [it for it in full if it <= self.most_rows]
 
     def race(
         self,

@@ -4,8 +4,10 @@ All contenders share one process and its model, since a GPU's memory does not di
 turns as elsewhere. No Spark: `python benchmarks/run.py --only gpu` runs on any machine with torch.
 """
 
+import gc
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from random import Random
@@ -14,7 +16,7 @@ import jsonschema
 from bench.results import Section, agreement, cells, figure, spread
 from bench.trials import Bench, Trial, median, values
 from contenders.on_gpu import Run, arrival_loop, gristmill, paged, sorted_loop
-from counting_model import QWEN3_06B, TINY, build_counting, prompt, skewed
+from counting_model import LARGER, QWEN3_06B, TINY, build_counting, prompt, skewed
 
 from chains.models.base import Parameters
 from chains.models.transformers.model import TransformersModel, resolve_transformers
@@ -22,6 +24,7 @@ from chains.models.transformers.model import TransformersModel, resolve_transfor
 MOST = 96  # tokens of an answer
 ARRIVAL_ROWS = 64
 QUESTIONS = 16
+SMALLEST = "Qwen3-0.6B"
 SHARE = 15.0  # seconds of a contender's trials, of which there are at least two: see `race`
 SIZES = {"page_size": 64, "num_blocks": 2048, "max_batch_tokens": 4096}
 SCHEMA = {
@@ -86,26 +89,40 @@ def _skewed(bench: Bench, model: TransformersModel) -> Section:
 
 
 def _shared(bench: Bench, model: TransformersModel) -> Section:
+    """Race sharing beside not sharing, by the size of the model: it decides whether it pays."""
     rng = Random(8)
     documents = [prompt(rng, 600, 2) for _ in range(bench.size(8, 2))]
     answers = 32
     prompts = [prompt(rng, 12, answers, it) for it in documents for _ in range(QUESTIONS)]
     rng.shuffle(prompts)
+    trials = _sharing(bench, model, prompts, answers, SMALLEST)
+    for name, shape in LARGER.items() if model_on_gpu(model) else ():
+        folder = build_counting(bench.work / name, shape, "cuda")
+        larger = TransformersModel(resolve_transformers(f"path:{folder}", str(folder)))
+        trials += _sharing(bench, larger, prompts, answers, name)
+        shutil.rmtree(folder)
+    names = list(dict.fromkeys(it["contender"] for it in trials))
+    notes = [
+        f"{len(prompts):,} prompts, {QUESTIONS} about each of {len(documents)} documents of 600 "
+        f"tokens, shuffled; {answers} tokens of answer each. Random weights in these shapes."
+    ]
+    return _told("W10b shared prefixes", trials, names, answers * len(prompts), notes)
+
+
+def _sharing(
+    bench: Bench, model: TransformersModel, prompts: Sequence[str], answers: int, name: str
+) -> list[Trial]:
     limits = Parameters(max_output_tokens=answers)
     sharing, alone = TransformersModel(model.ref), TransformersModel(model.ref)
     for it, shares in ((sharing, True), (alone, False)):
         it._network, it._shares = model._network, shares
     racing = {
-        "gristmill, prefixes shared": gristmill(sharing, limits),
-        "gristmill, not shared": gristmill(alone, limits),
-        "continuous batching, sized": paged(model, answers, SIZES),
+        f"{name}, prefixes shared": gristmill(sharing, limits),
+        f"{name}, not shared": gristmill(alone, limits),
     }
-    trials = race(bench, racing, prompts, "shared")
-    notes = [
-        f"{len(prompts):,} prompts, {QUESTIONS} about each of {len(documents)} documents of 600 "
-        f"tokens, shuffled; {answers} tokens of answer each."
-    ]
-    return _told("W10b shared prefixes", trials, list(racing), answers * len(prompts), notes)
+    if name == SMALLEST:
+        racing["continuous batching, sized"] = paged(model, answers, SIZES)
+    return race(bench, racing, prompts, f"shared {name}")
 
 
 def _precision(bench: Bench, model: TransformersModel) -> Section:
@@ -192,6 +209,7 @@ def race(
 
     Time on a GPU is short: who has had its share of it sits the other repeats out.
     """
+    gc.collect()  # a model and its places, which are large, know each other
     trials: list[Trial] = []
     failed: set[str] = set()
     for name, answer in racing.items() if bench.repeats else ():

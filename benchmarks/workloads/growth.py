@@ -10,7 +10,7 @@ GRISTMILL = Contender("gristmill", "gristmill_batch", task={"ask": ASK})
 
 
 def run(bench: Bench) -> list[Section]:
-    sizes = (1_000, 4_000) if bench.smoke else (100_000, 1_000_000, 10_000_000)
+    sizes = bench.sizes(100_000, 1_000_000, 10_000_000)
     trials: list[Trial] = []
     for rows in sizes:
         table = str(bench.work / f"growth-{rows}")

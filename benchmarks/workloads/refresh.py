@@ -23,7 +23,7 @@ PEER = Contender(
 
 
 def run(bench: Bench) -> list[Section]:
-    sizes = (1_000, 4_000) if bench.smoke else (1_000_000, 10_000_000)
+    sizes = bench.sizes(1_000_000, 10_000_000)
     racing, trials = [GRISTMILL, PEER], []
     for rows in sizes:
         table = str(bench.work / f"refresh-{rows}")
