@@ -28,14 +28,16 @@ def from_feed(
     if feed is None and letters is None:
         return Changes("feed", "", source.rows.where("false"), to_answer=0)
     net = _net(feed if feed is not None else _none(source.rows), work).persist()
+    to_answer, to_remove, new, doubts = _counted(net)
+    if letters is None and not (any_key_twice or new or doubts):
+        rows, gone = _told(net, key)
+        return Changes("feed", "", rows, gone, None, None, to_answer, to_remove, (net,), adds=False)
     doubtful = net if any_key_twice else _doubtful(net, target, letters, work)
     looked_up = doubtful.select(*key)
     if letters is not None:
         looked_up = looked_up.unionByName(letters.where(retryable()).select(*key))
     looked_up = looked_up.distinct().localCheckpoint()
-    told = with_keys(net, looked_up, key, "left_anti")
-    rows = told.where("alive and changed").select("row.*")
-    gone = told.where("not alive").select(*key)
+    rows, gone = _told(with_keys(net, looked_up, key, "left_anti"), key)
     if not looked_up.isEmpty():
         found = with_keys(source.rows, looked_up, key, "left_semi").select(*rows.columns)
         rows = rows.unionByName(found)
@@ -44,6 +46,19 @@ def from_feed(
     to_answer, to_remove = rows.count(), gone.count()
     left = None if letters is None else _left(letters, rows, gone, key)
     return Changes("feed", "", rows, gone, left, None, to_answer, to_remove, (net, rows, gone))
+
+
+def _counted(net: DataFrame) -> tuple[int, int, int, int]:
+    """Count rows to answer, keys that are gone, those that are new, and those in doubt."""
+    wanted = ("alive and changed", "not alive", "not existed", "doubtful")
+    counts = net.agg(*(F.count_if(F.expr(it)).alias(it) for it in wanted)).first()
+    assert counts is not None
+    return counts[0], counts[1], counts[2], counts[3]
+
+
+def _told(net: DataFrame, key: Sequence[str]) -> tuple[DataFrame, DataFrame]:
+    """Return the rows to answer, and the keys that are gone."""
+    return net.where("alive and changed").select("row.*"), net.where("not alive").select(*key)
 
 
 def _net(feed: DataFrame, work: Work) -> DataFrame:

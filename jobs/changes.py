@@ -18,7 +18,7 @@ class Changes:
     no feed would do. `gone` are keys whose row is gone, `letters` the dead letters that stay (None
     where there is no such table). `there` is what answers are compared with once more: a long
     input has its fingerprint only after its parts. `to_answer` and `to_remove` count rows and gone
-    keys, None where nobody has counted.
+    keys, None where nobody has counted. `adds` is whether the target may lack a row to answer.
     """
 
     how: str
@@ -30,6 +30,7 @@ class Changes:
     to_answer: int | None = None
     to_remove: int = 0
     persisted: tuple[DataFrame, ...] = ()
+    adds: bool = True
 
     @property
     def is_nothing(self) -> bool:

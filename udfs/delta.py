@@ -21,8 +21,10 @@ from udfs.names import parts, quoted
 
 _SESSION_CATALOG = "spark_catalog"
 _PLAIN = re.compile(r"\w+", re.ASCII)
+FEW = 10_000  # rows that a merge sends to every executor
 _SCHEME = re.compile("[a-z][a-z0-9+.-]*:/")
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+_NO_LOG = (AttributeError, TypeError, Py4JError)  # a platform's own Delta has none to look at
 _MERGED_ROWS = ("numTargetRowsInserted", "numTargetRowsUpdated")
 
 
@@ -168,7 +170,7 @@ class Table:
         table = self._delta(spark)
         try:
             return str(table._jdt.deltaLog().dataPath().toString())
-        except (AttributeError, TypeError, Py4JError):  # a platform's own Delta has no such log
+        except _NO_LOG:
             detail = table.detail().select("location").first()
             return str(detail["location"])
 
@@ -198,15 +200,11 @@ class Table:
 
     def properties(self, spark: SparkSession) -> dict[str, str]:
         """Return the table's properties."""
-        detail = self._delta(spark).detail().select("properties").first()
-        assert detail is not None
-        return dict(detail["properties"])
+        return _metadata(spark, self._delta(spark))[1]
 
     def identity(self, spark: SparkSession) -> str:
         """Return what tells the table from a later one of the same name."""
-        detail = self._delta(spark).detail().select("id").first()
-        assert detail is not None
-        return str(detail["id"])
+        return _metadata(spark, self._delta(spark))[0]
 
     def size(self, spark: SparkSession) -> tuple[int, int]:
         """Return the bytes and the number of files of the newest version."""
@@ -265,42 +263,56 @@ class Table:
         key: Sequence[str],
         commit: AnyCommit,
         properties: Mapping[str, str] | None = None,
+        count: int | None = None,
     ) -> int:
         """Replace the rows of the same key, add the others; return how many were committed.
 
-        `rows` must give the same values when read twice: Delta does so. A new table gets the
-        properties.
+        `rows` must give the same values when read twice: Delta does so. `count` is their number
+        where it is known. A new table gets the properties.
         """
         spark = rows.sparkSession
         if not self.exists(spark):
             return self.append(rows, commit, properties)
         with self.alone(spark), session_conf(spark, commit.settings):
-            self._merging(rows, key).whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
+            merging = self._merging(rows, key, count).whenMatchedUpdateAll()
+            merging.whenNotMatchedInsertAll().execute()
         return self._landed(spark, commit)
 
     def merge_changes(
-        self, rows: DataFrame, key: Sequence[str], commit: Commit, mark: str | None = None
+        self,
+        rows: DataFrame,
+        key: Sequence[str],
+        commit: Commit,
+        count: int,
+        mark: str | None = None,
+        adds: bool = True,
     ) -> dict[str, int]:
         """Merge as `merge` does, deletions too; return what Delta counted.
 
         A row whose `run_id` is null names a key that is gone: its row is deleted, or gets the value
-        of the column `mark`.
+        of the column `mark`. Without `adds` a row of a new key is left out, and few rows are joined
+        as they are sent: otherwise the whole table is sorted.
         """
         gone, answered = "new.run_id IS NULL", "new.run_id IS NOT NULL"
-        merging = self._merging(rows, key)
+        merging = self._merging(rows, key, count)
         if mark is None:
             merging = merging.whenMatchedDelete(gone)
         else:
             merging = merging.whenMatchedUpdate(gone, {mark: f"new.{quoted(mark)}"})
-        merging = merging.whenMatchedUpdateAll(answered).whenNotMatchedInsertAll(answered)
+        merging = merging.whenMatchedUpdateAll(answered)
+        if adds:
+            merging = merging.whenNotMatchedInsertAll(answered)
         with self.alone(rows.sparkSession), session_conf(rows.sparkSession, commit.settings):
             merging.execute()
         return commit.metrics(self, rows.sparkSession)
 
-    def _merging(self, rows: DataFrame, key: Sequence[str]) -> Any:
-        same_key = " AND ".join(f"old.{quoted(k)} <=> new.{quoted(k)}" for k in key)
+    def _merging(self, rows: DataFrame, key: Sequence[str], count: int | None) -> Any:
+        """Begin a merge; few rows are sent to every executor, so that the table stays there."""
+        few = count is not None and count <= FEW
+        new = (F.broadcast(rows) if few else rows).alias("new")
         old = self._delta(rows.sparkSession).alias("old")
-        return old.merge(rows.alias("new"), same_key).withSchemaEvolution()
+        same_key = " AND ".join(f"old.{quoted(k)} <=> new.{quoted(k)}" for k in key)
+        return old.merge(new, same_key).withSchemaEvolution()
 
     def _write(self, rows: DataFrame, mode: str, commit: AnyCommit, options: dict[str, str]) -> int:
         writer = rows.write.format("delta").mode(mode).options(**options)
@@ -356,11 +368,26 @@ def _once(app: str, number: int, metadata: Mapping[str, Any]) -> dict[str, str]:
 def _newest_version(spark: SparkSession, table: Any) -> int:
     """Read a table's version from its snapshot, which takes no Spark job; or from its history."""
     try:
-        none = cast(Any, spark._jvm).scala.Option.apply(None)
-        return int(table._jdt.deltaLog().update(False, none, none).version())
-    except (AttributeError, TypeError, Py4JError):  # a platform's own Delta has no such log
+        return int(_snapshot(spark, table).version())
+    except _NO_LOG:
         newest = table.history(1).select("version").first()
         return int(newest["version"])
+
+
+def _metadata(spark: SparkSession, table: Any) -> tuple[str, dict[str, str]]:
+    """Read a table's id and properties: from its snapshot; or as its detail, which counts files."""
+    try:
+        told = _snapshot(spark, table).metadata()
+        as_java = cast(Any, spark._jvm).scala.jdk.javaapi.CollectionConverters.asJava
+        return str(told.id()), dict(as_java(told.configuration()))
+    except _NO_LOG:
+        detail = table.detail().select("id", "properties").first()
+        return str(detail["id"]), dict(detail["properties"])
+
+
+def _snapshot(spark: SparkSession, table: Any) -> Any:
+    none = cast(Any, spark._jvm).scala.Option.apply(None)
+    return table._jdt.deltaLog().update(False, none, none)
 
 
 @contextmanager

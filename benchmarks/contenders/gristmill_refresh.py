@@ -1,4 +1,7 @@
-"""gristmill: a refresh in a session that lives on; a task may change its source before."""
+"""gristmill: a refresh in a session that lives on; a task may change its source before.
+
+One to `rehearse` is refreshed twice, before the change and after.
+"""
 
 from dataclasses import asdict
 from typing import Any
@@ -20,9 +23,11 @@ def make(options: Options) -> Prepare:
     def prepare(task: dict[str, Any]) -> Work:
         if "generate" in task:
             return lambda: generate_with_feed(spark, task)
+        job = RefreshSettings.model_validate(settings(options, task, "").model_dump())
+        if "rehearse" in task:
+            run_refresh(spark, job)
         if "change" in task:
             change(spark, task)
-        job = RefreshSettings.model_validate(settings(options, task, "").model_dump())
         return lambda: {"report": asdict(run_refresh(spark, job))}
 
     return prepare

@@ -208,7 +208,7 @@ def test_of_two_refreshes_at_once_one_wins_and_the_other_says_so(refresh, source
     change(source)
 
     def beaten(prompts):
-        refresh(endpoint)
+        refresh(endpoint, "ledger.reuse=false")  # else it waits for the answers of the first
         return nullcontext()
 
     with pytest.raises(JobError, match=r"another run committed.*Run the job again"):
@@ -236,6 +236,23 @@ def test_others_at_the_tables_meanwhile_cost_no_call(
     assert "others have changed" in report.because
     assert read("target").keys() == {"b", "d", "e"}
     assert len(endpoint.calls()) == 5
+
+
+def test_a_changed_row_that_others_delete_from_the_target_meanwhile_is_there_again(
+    refresh, source, read, endpoint, spark, tmp_path
+):
+    refresh(endpoint)
+    source("update {} set body = 'key=b2 two' where id = 'b'")
+
+    def meanwhile(prompts):
+        spark.sql(f"delete from delta.`{tmp_path}/target` where id in ('b', 'd')")
+        return nullcontext()
+
+    refresh(endpoint, watch=meanwhile)
+    assert read("target").keys() == {"a", "b", "c"}
+    assert "others have changed" in refresh(endpoint).because
+    assert read("target").keys() == {"a", "b", "c", "d"}
+    assert asked(endpoint) == ["a", "b", "b2", "c"]
 
 
 @long
