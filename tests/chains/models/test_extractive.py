@@ -104,6 +104,8 @@ def test_no_requests_give_no_outcomes(model):
 
 
 def test_answers_do_not_depend_on_the_batch(model, monkeypatch):
+    monkeypatch.setattr(extractive, "KEPT_PIECES", 0)
+    monkeypatch.setattr(model, "_kept", {})
     texts = [REPORT, *OTHERS]
     alone = [model.complete([ask(text)])[0] for text in texts]
     together = model.complete([ask(text) for text in texts])
@@ -113,6 +115,23 @@ def test_answers_do_not_depend_on_the_batch(model, monkeypatch):
     in_small_groups = model.complete([ask(text) for text in texts])
     for outcomes in (together, backwards, in_small_groups):
         assert [(o.text, o.usage) for o in outcomes] == [(o.text, o.usage) for o in alone]
+
+
+def test_a_sentence_that_documents_share_is_embedded_once(model, monkeypatch):
+    embedded, forward = [], model._forward
+    monkeypatch.setattr(model, "_kept", {})
+    monkeypatch.setattr(
+        model, "_forward", lambda batch: [embedded.extend(batch), forward(batch)][1]
+    )
+    first, second = model.complete([ask(REPORT)]), model.complete([ask(f"{REPORT} It rained.")])
+    pieces = model._pieces(f"{REPORT} It rained.")
+    assert len(embedded) == len(set(embedded)) == len(pieces)
+    monkeypatch.setattr(extractive, "KEPT_PIECES", 2)
+    model.complete([ask(text) for text in OTHERS])
+    assert len(model._kept) == 2
+    monkeypatch.setattr(model, "_kept", {})
+    afresh = model.complete([ask(REPORT), ask(f"{REPORT} It rained.")])
+    assert [it.text for it in first + second] == [it.text for it in afresh]
 
 
 def test_groups_bound_the_number_of_pieces(model, monkeypatch):
