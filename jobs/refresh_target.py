@@ -126,17 +126,17 @@ class RefreshTarget:
             gone = changes.gone.withColumn(MARK, F.lit(datetime.now(UTC)))
             gone = gone if marks else gone.drop(MARK)
             answers = answers.unionByName(gone, allowMissingColumns=True)
-        key, total = self.target.key, count + changes.to_remove
 
         def merge(commit: Commit, adds: bool) -> dict[str, int]:
-            mark = MARK if marks else None
+            key, mark = self.target.key, MARK if marks else None
             return past_conflicts(
-                table, lambda: table.merge_changes(answers, key, commit, total, mark, adds)
+                table, lambda: table.merge_changes(answers, key, commit, mark, adds)
             )
 
-        counts = merge(commit, changes.adds)
-        if not changes.adds and counts.get("numTargetRowsUpdated", 0) < count:
-            # Somebody has taken rows from the target since the last refresh looked at it.
+        adds = changes.adds or marks  # with marked rows, who was updated could not be told
+        counts = merge(commit, adds)
+        if not adds and counts.get("numTargetRowsUpdated", 0) < count:
+            # Somebody has taken rows from the target since the last refresh.
             counts = merge(replace(commit, base=table.version(spark)), True)
         return _kinds(counts, count)
 

@@ -66,8 +66,7 @@ class Target:
         counts = ends(rows)
         dead = failures(counts)
         answers = rows.where(~is_dead()).drop("raw")
-        alive = sum(counts.values()) - sum(dead.values())
-        written = self._write_answers(answers, alive, commit)
+        written = self._write_answers(answers, sum(counts.values()) > sum(dead.values()), commit)
         self._write_errors(rows.where(is_dead()), bool(dead), run_id)
         rows.unpersist()
         return Written(written, dead)
@@ -80,14 +79,14 @@ class Target:
         columns = (*self.key, "fingerprint") if self.mode == "merge" else self.key
         return with_keys(questions, there, columns, "left_anti")
 
-    def _write_answers(self, rows: DataFrame, count: int, commit: Commit) -> int:
+    def _write_answers(self, rows: DataFrame, any_rows: bool, commit: Commit) -> int:
         if self.mode == "overwrite":
             return self.table.overwrite(rows, commit)
-        if commit.base >= 0 and not count:
+        if commit.base >= 0 and not any_rows:
             return 0
         if self.mode == "append":
             return self.table.append(rows, commit)
-        return self.table.merge(rows, self.key, commit, count=count)
+        return self.table.merge(rows, self.key, commit)
 
     def _write_errors(self, dead: DataFrame, any_dead: bool, run_id: str) -> None:
         """Replace the dead letters by those of now; every row that has no answer is among them."""

@@ -21,7 +21,7 @@ from udfs.names import parts, quoted
 
 _SESSION_CATALOG = "spark_catalog"
 _PLAIN = re.compile(r"\w+", re.ASCII)
-FEW = 10_000  # rows that a merge sends to every executor
+SENT_BYTES = 16 * 2**20  # of a merge's rows; more are shuffled
 _SCHEME = re.compile("[a-z][a-z0-9+.-]*:/")
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _NO_LOG = (AttributeError, TypeError, Py4JError)  # a platform's own Delta has none to look at
@@ -263,19 +263,17 @@ class Table:
         key: Sequence[str],
         commit: AnyCommit,
         properties: Mapping[str, str] | None = None,
-        count: int | None = None,
     ) -> int:
         """Replace the rows of the same key, add the others; return how many were committed.
 
-        `rows` must give the same values when read twice: Delta does so. `count` is their number
-        where it is known. A new table gets the properties.
+        `rows` must give the same values when read twice: Delta does so. A new table gets the
+        properties.
         """
         spark = rows.sparkSession
         if not self.exists(spark):
             return self.append(rows, commit, properties)
         with self.alone(spark), session_conf(spark, commit.settings):
-            merging = self._merging(rows, key, count).whenMatchedUpdateAll()
-            merging.whenNotMatchedInsertAll().execute()
+            self._merging(rows, key).whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
         return self._landed(spark, commit)
 
     def merge_changes(
@@ -283,18 +281,17 @@ class Table:
         rows: DataFrame,
         key: Sequence[str],
         commit: Commit,
-        count: int,
         mark: str | None = None,
         adds: bool = True,
     ) -> dict[str, int]:
         """Merge as `merge` does, deletions too; return what Delta counted.
 
         A row whose `run_id` is null names a key that is gone: its row is deleted, or gets the value
-        of the column `mark`. Without `adds` a row of a new key is left out, and few rows are joined
-        as they are sent: otherwise the whole table is sorted.
+        of the column `mark`. Without `adds` a row of a new key is left out; then small rows are
+        joined where the table is, otherwise the whole table is sorted.
         """
         gone, answered = "new.run_id IS NULL", "new.run_id IS NOT NULL"
-        merging = self._merging(rows, key, count)
+        merging = self._merging(rows, key)
         if mark is None:
             merging = merging.whenMatchedDelete(gone)
         else:
@@ -306,10 +303,12 @@ class Table:
             merging.execute()
         return commit.metrics(self, rows.sparkSession)
 
-    def _merging(self, rows: DataFrame, key: Sequence[str], count: int | None) -> Any:
-        """Begin a merge; few rows are sent to every executor, so that the table stays there."""
-        few = count is not None and count <= FEW
-        new = (F.broadcast(rows) if few else rows).alias("new")
+    def _merging(self, rows: DataFrame, key: Sequence[str]) -> Any:
+        """Begin a merge; rows that are small are sent to every executor, the table stays there.
+
+        Spark would see to that by itself, but that Delta's copy of the rows has no known size.
+        """
+        new = (F.broadcast(rows) if _bytes(rows) <= SENT_BYTES else rows).alias("new")
         old = self._delta(rows.sparkSession).alias("old")
         same_key = " AND ".join(f"old.{quoted(k)} <=> new.{quoted(k)}" for k in key)
         return old.merge(new, same_key).withSchemaEvolution()
@@ -355,6 +354,12 @@ class Table:
             return DeltaTable.forPath(spark, self.name)
         with _told_of(self.name):
             return DeltaTable.forName(spark, self.relation)
+
+
+def _bytes(rows: DataFrame) -> int:
+    """Return the size of rows as Spark estimates it, and knows it of persisted ones."""
+    plan = cast(Any, rows)._jdf.queryExecution().optimizedPlan()
+    return int(plan.stats().sizeInBytes().toString())
 
 
 def _once(app: str, number: int, metadata: Mapping[str, Any]) -> dict[str, str]:

@@ -85,8 +85,8 @@ def moving_contenders() -> list[Contender]:
 
 
 def run(bench: Bench) -> list[Section]:
-    short, long = bench.size(30, 2), bench.size(60, 3)
-    phase = long / len(MOVES)
+    seconds = bench.size(60, 3)
+    phase = seconds / len(MOVES)
     moves = ",".join(f"{i * phase}:{most}" for i, most in enumerate(MOVES))
     asked = ["--latency", str(MEDIAN), "--retry-after", ""]
     fixed = [*asked, "--max-concurrent", str(FIXED)]
@@ -97,8 +97,8 @@ def run(bench: Bench) -> list[Section]:
             bench,
             ("W4 endpoint, fixed limit", f"at most {FIXED} at once; each answer takes {MEDIAN} s"),
             fixed_contenders(),
-            {"endpoint": fixed, "seconds": short},
-            FIXED * short / MEDIAN,
+            {"endpoint": fixed, "seconds": seconds},
+            FIXED * seconds / MEDIAN,
         ),
         _section(
             bench,
@@ -108,7 +108,7 @@ def run(bench: Bench) -> list[Section]:
                 f"log-normal, median {MEDIAN} s, sigma {SIGMA}",
             ),
             moving_contenders(),
-            {"endpoint": moving, "seconds": long},
+            {"endpoint": moving, "seconds": seconds},
             sum(MOVES) * phase / mean,
         ),
     ]
