@@ -359,7 +359,7 @@ class Table:
 def _bytes(rows: DataFrame) -> int:
     """Return the size of rows as Spark estimates it, and knows it of persisted ones."""
     plan = cast(Any, rows)._jdf.queryExecution().optimizedPlan()
-    return int(plan.stats().sizeInBytes().toString())
+    return int(str(plan.stats().sizeInBytes()))
 
 
 def _once(app: str, number: int, metadata: Mapping[str, Any]) -> dict[str, str]:
