@@ -47,7 +47,7 @@ def run(bench: Bench) -> list[Section]:
         ]
 
     racing = contenders()
-    trials = bench.race(racing, steps, warm_up=clean_out(bench, warm))
+    trials = bench.race(racing, steps, warm_up=clean_out(bench, warm), fresh=True)
     wanted = dict(zip(STEPS, (len({text for _, text in rows}), new), strict=True))
     told = [
         [

@@ -2,9 +2,9 @@
 
 from bench import tables
 from bench.results import Section, agreement, cells, figure, settings, spread, weather
-from bench.trials import Bench, Contender, best_of, median, values
+from bench.trials import Bench, Contender, Task, best_of, median, values
 
-from workloads.common import CLUSTER, clean_out, shared_steps, warm_table
+from workloads.common import CLUSTER, clean_out, out_for, warm_table
 
 ASK = {"spec": "extractive", "parameters": {"sentences": 3}}
 MIDDLE_WORDS = 60
@@ -82,10 +82,17 @@ def contenders() -> list[Contender]:
 
 def run(bench: Bench) -> list[Section]:
     rows = tables.reports(bench.size(2000, 40), MIDDLE_WORDS)
-    table = tables.write(bench.work / "extractive", rows)
     warm = warm_table(bench, rows)
     racing = contenders()
-    trials = bench.race(racing, shared_steps(bench, table), warm_up=clean_out(bench, warm))
+
+    def steps(contender: Contender, repeat: int) -> list[Task]:
+        """Take other documents each time: a model keeps the sentences that it has met."""
+        path = bench.work / f"extractive-{repeat}"
+        if not path.exists():
+            tables.write(path, tables.reports(len(rows), MIDDLE_WORDS, seed=8 + repeat))
+        return [{"table": str(path), "out": out_for(bench, contender)}]
+
+    trials = bench.race(racing, steps, warm_up=clean_out(bench, warm))
     best = best_of(trials, [it.name for it in racing if it.file == "bare"])
     told = [
         [

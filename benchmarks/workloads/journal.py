@@ -47,7 +47,7 @@ def run(bench: Bench) -> list[Section]:
 
     with FakeEndpoint() as endpoint:
         racing = contenders(endpoint.base_url)
-        trials = bench.race(racing, steps, warm_up=clean_out(bench, warm))
+        trials = bench.race(racing, steps, warm_up=clean_out(bench, warm), fresh=True)
     told = [_row(trials, it) for it in racing]
     columns = ["model", "wall s", "CPU s", "rows/s", "journal s", "journal CPU s", "of rows/s"]
     columns += ["of CPU", "us/answer", "CPU us/answer", "answers a write"]
