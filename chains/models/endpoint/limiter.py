@@ -10,6 +10,7 @@ from chains.models.endpoint.latency import Latency
 
 FIRST_SLOTS = 8
 DECREASE, LATENCY_DECREASE = 0.95, 0.5
+KNOWN_DECREASE = 0.985  # where a probe is refused at the ceiling that was known
 RECOVERY = 0.05
 FAST_PROBE, SLOW_PROBE = (4.0, 1.0), (1.0, 0.5)  # of what is above the ceiling; at most, of all
 ANSWERS_BETWEEN_PROBES, TRIPS_BETWEEN_PROBES = 140, 3
@@ -69,11 +70,11 @@ class AdaptiveLimit:
     """Additive increase, multiplicative decrease, around what the server was seen to take.
 
     Slots double each round trip until the first refusal. That tells the ceiling: what was in flight
-    beside it. A decrease goes a twentieth below the ceiling, is won back in a round trip or two,
-    and the ceiling is held; beyond it goes one probe in 140 answers, in steps that grow as long as
-    they are not refused, faster where the server is known to refuse. Requests sent before a
-    decrease cause no other one. Rising latency halves the slots, and gives them back where calls do
-    not become faster by it.
+    beside it. A decrease goes a twentieth below the ceiling, or less where a probe has only found
+    it again, is won back in a round trip or two, and the ceiling is held; beyond it goes one probe
+    in 140 answers, in steps that grow as long as they are not refused, faster where the server is
+    known to refuse. Requests sent before a decrease cause no other one. Rising latency halves the
+    slots, and gives them back where calls do not become faster by it.
     """
 
     def __init__(self, most: int) -> None:
@@ -123,7 +124,8 @@ class AdaptiveLimit:
             self._floor = max(1.0, self._limit / 2)
         taken = max(self._floor, min(self._limit, float(self._in_flight)))
         if first:
-            self._decrease(taken, DECREASE)
+            is_known = self._ceiling is not None and taken >= self._ceiling
+            self._decrease(taken, KNOWN_DECREASE if is_known else DECREASE)
         elif self._ceiling is not None and taken < self._ceiling:
             self._ceiling, self._limit = taken, min(self._limit, taken)
 

@@ -86,6 +86,14 @@ def test_it_finds_a_capacity_and_stays_there(capacity):
     assert server.refusals / server.answers < 0.013
 
 
+def test_a_probe_that_finds_the_known_ceiling_takes_few_slots():
+    server = Server(lambda now: 200)
+    server.run(AdaptiveLimit(1000), 120)
+    probed = [slots for now, slots in server.seen if now >= 30]
+    assert max(probed) > 200
+    assert sum(slots < 196 for slots in probed) < 0.05 * len(probed)
+
+
 @pytest.mark.parametrize("sigma", [0.4, 0.8, 1.0])
 def test_it_follows_a_capacity_that_moves(sigma):
     server = Server(lambda now: 64 if now < 60 else 24 if now < 120 else 96, sigma)
