@@ -8,9 +8,8 @@ from workloads.generating import race, race_of_skewed_answers
 
 
 def run(bench: Bench) -> list[Section]:
-    rows = bench.size(240, 16)
     title = "W1b transformers, 31M parameters"
     return [
-        race(bench, title, build_llama, rows, 20, 120),
-        race_of_skewed_answers(bench, f"{title}, skewed answers", rows),
+        race(bench, title, build_llama, bench.size(960, 16), 20, 120),
+        race_of_skewed_answers(bench, f"{title}, skewed answers", bench.size(240, 16)),
     ]
