@@ -46,6 +46,7 @@ LEAST_ROWS_PER_TASK = 8
 LEAST_ROWS_TO_BATCH = 64  # of a model whose tokens/s grow with the rows of a batch
 ROWS_PER_TASK_OF_SERVERS = 1024  # at each task's end some of its requests' slots stand empty
 TASKS_PER_CORE = 32
+FEWEST_TASKS = {"transformers": 4, "endpoint": 2, "sidecar": 2}  # for each core; of others 8
 _TOTALS = ("completed", "input_tokens", "output_tokens")
 
 
@@ -367,9 +368,10 @@ class Pass:
     def _tasks(self) -> int:
         """Return the number of tasks; where cores have several, as many for each."""
         cores, misses = self.spark.sparkContext.defaultParallelism, self.counts.misses
-        batches = self.work.pinned.model.kind == "transformers"
-        least = LEAST_ROWS_TO_BATCH if batches else LEAST_ROWS_PER_TASK
-        most, fewest = (ROWS_PER_TASK_OF_SERVERS, 2) if self._asks_a_server else (ROWS_PER_TASK, 8)
+        kind = self.work.pinned.model.kind
+        least = LEAST_ROWS_TO_BATCH if kind == "transformers" else LEAST_ROWS_PER_TASK
+        most = ROWS_PER_TASK_OF_SERVERS if self._asks_a_server else ROWS_PER_TASK
+        fewest = FEWEST_TASKS.get(kind, 8)
         wanted = max(math.ceil(misses / most), min(fewest * cores, math.ceil(misses / least)))
         each = min(math.ceil(wanted / cores), TASKS_PER_CORE)
         return wanted if each <= 1 else each * cores
