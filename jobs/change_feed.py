@@ -32,7 +32,7 @@ def from_feed(
     if letters is None and not (any_key_twice or new or doubts):
         rows, gone = _told(net, key)
         return Changes("feed", "", rows, gone, None, None, to_answer, to_remove, (net,), adds=False)
-    doubtful = net if any_key_twice else _doubtful(net, target, letters, work)
+    doubtful = net if any_key_twice else _doubtful(net, new > 0, target, letters, work)
     looked_up = doubtful.select(*key)
     if letters is not None:
         looked_up = looked_up.unionByName(letters.where(retryable()).select(*key))
@@ -99,18 +99,18 @@ def _used(feed: DataFrame, work: Work) -> list[str]:
 
 
 def _doubtful(
-    net: DataFrame, target: DataFrame, letters: DataFrame | None, work: Work
+    net: DataFrame, any_new: bool, target: DataFrame, letters: DataFrame | None, work: Work
 ) -> DataFrame:
     """Return the keys of which there may be two rows: the feed calls some new that are known."""
-    new, key = net.where("not existed"), list(work.key)
+    key = list(work.key)
     doubtful = net.where("doubtful").select(*key)
-    if new.isEmpty():
+    if not any_new:
         return doubtful
     marked = has_marks(target, work.keep)
     known = (target.where(F.col(MARK).isNull()) if marked else target).select(*key)
     if letters is not None:
         known = known.unionByName(letters.select(*key))
-    return doubtful.unionByName(with_keys(known, new, key, "left_semi"))
+    return doubtful.unionByName(with_keys(known, net.where("not existed"), key, "left_semi"))
 
 
 def _left(letters: DataFrame, rows: DataFrame, gone: DataFrame, key: Sequence[str]) -> DataFrame:

@@ -19,6 +19,14 @@ def warm_table(bench: Bench, rows: tables.Rows) -> str:
     return tables.write(path, rows[:WARM_ROWS])
 
 
+def generated(bench: Bench, contender: Contender, rows: int, name: str) -> str:
+    """Let a contender write a table of so many short rows that differ; return its path."""
+    table = str(bench.work / name)
+    task: Task = {"generate": rows, "table": table}
+    bench.race([contender], lambda *_: [task], warm_up=lambda *_: None, repeats=1)
+    return table
+
+
 def fresh(bench: Bench, name: str) -> str:
     """Return a path of the work folder that nothing was written to."""
     parent = bench.work / "out"

@@ -3,7 +3,7 @@
 from bench.results import Section, figure, spread, weather
 from bench.trials import Bench, Contender, Task, Trial, median
 
-from workloads.common import out_for
+from workloads.common import generated, out_for
 
 ASK = {"spec": "python:bench.models:Free"}
 GRISTMILL = Contender("gristmill", "gristmill_batch", task={"ask": ASK})
@@ -13,9 +13,7 @@ def run(bench: Bench) -> list[Section]:
     sizes = bench.sizes(100_000, 1_000_000, 10_000_000)
     trials: list[Trial] = []
     for rows in sizes:
-        table = str(bench.work / f"growth-{rows}")
-        bench.race([GRISTMILL], lambda *_: [{"generate": rows, "table": table}],  # noqa: B023
-                   warm_up=lambda *_: None, repeats=1)  # fmt: skip
+        table = generated(bench, GRISTMILL, rows, f"growth-{rows}")
 
         def steps(contender: Contender, repeat: int) -> list[Task]:
             out = out_for(bench, contender)

@@ -3,7 +3,7 @@
 from bench.results import Section, figure, settings, spread, weather
 from bench.trials import Bench, Contender, Task, Trial, median, values
 
-from workloads.common import out_for
+from workloads.common import generated, out_for
 
 ASK = {"spec": "python:bench.models:Free"}
 ONE_OF = 1000
@@ -24,14 +24,11 @@ PEER = Contender(
 
 def run(bench: Bench) -> list[Section]:
     sizes = bench.sizes(1_000_000, 10_000_000)
-    racing, trials, warm = [GRISTMILL, PEER], [], str(bench.work / "refresh-warm")
+    racing, trials = [GRISTMILL, PEER], []
+    warm = generated(bench, GRISTMILL, 1000, "refresh-warm")
     rehearsal = {"table": warm, "change": 10, "rehearse": True}
-    bench.race([GRISTMILL], lambda *_: [{"generate": 1000, "table": warm}],
-               warm_up=lambda *_: None, repeats=1)  # fmt: skip
     for rows in sizes:
-        table = str(bench.work / f"refresh-{rows}")
-        bench.race([GRISTMILL], lambda *_: [{"generate": rows, "table": table}],  # noqa: B023
-                   warm_up=lambda *_: None, repeats=1)  # fmt: skip
+        table = generated(bench, GRISTMILL, rows, f"refresh-{rows}")
 
         def steps(contender: Contender, repeat: int) -> list[Task]:
             task = {"table": table, "out": out_for(bench, contender), "digest": False}  # noqa: B023

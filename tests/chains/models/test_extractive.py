@@ -119,10 +119,13 @@ def test_answers_do_not_depend_on_the_batch(model, monkeypatch):
 
 def test_a_sentence_that_documents_share_is_embedded_once(model, monkeypatch):
     embedded, forward = [], model._forward
+
+    def counting(batch):
+        embedded.extend(batch)
+        return forward(batch)
+
     monkeypatch.setattr(model, "_kept", {})
-    monkeypatch.setattr(
-        model, "_forward", lambda batch: [embedded.extend(batch), forward(batch)][1]
-    )
+    monkeypatch.setattr(model, "_forward", counting)
     first, second = model.complete([ask(REPORT)]), model.complete([ask(f"{REPORT} It rained.")])
     pieces = model._pieces(f"{REPORT} It rained.")
     assert len(embedded) == len(set(embedded)) == len(pieces)
