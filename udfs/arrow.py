@@ -12,6 +12,7 @@ from chains.completion import Completion, Parts, Question, as_row, result_text
 from chains.models.base import Model, ModelRef
 from chains.models.registry import load
 from chains.telemetry import Telemetry
+from udfs.garbage import keep_what_is_loaded
 from udfs.sidecar import placed
 
 WINDOW_ROWS = 1024
@@ -30,7 +31,8 @@ class Pinned:
     telemetry: Telemetry | None = None
 
     def load(self) -> tuple[Chain, Model]:
-        """Return both; the model is made once in each Python worker."""
+        """Return both to a task that begins; the model is made once in each Python worker."""
+        keep_what_is_loaded()
         return Chain.from_spec(self.chain), load(placed(self.model))
 
 

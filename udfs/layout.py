@@ -1,6 +1,8 @@
 """How misses lie in tasks: those that begin alike together, or else those of alike lengths."""
 
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
 
@@ -14,6 +16,45 @@ from udfs.work import variable
 LENGTH_CLASSES = 8
 WORTH_SHARING = 0.1  # of the misses' bytes; below it, alike lengths save more
 SHARES = [i / LENGTH_CLASSES for i in range(1, LENGTH_CLASSES)]
+MOST_TASKS = 32  # for each core
+
+
+@dataclass(frozen=True)
+class TaskSize:
+    """Into how many tasks misses are cut.
+
+    A task has `least` to `most` rows. Up to that many rows a core gets `each_core` tasks or fewer:
+    the more, the more evenly cores are busy. `by_length` is whether a task's rows are of alike
+    lengths.
+    """
+
+    least: int = 8
+    most: int = 256
+    each_core: int = 8
+    by_length: bool = True
+
+    @classmethod
+    def of(cls, kind: str) -> "TaskSize":
+        """Return what is best for a kind of model."""
+        return _SIZES.get(kind, cls())
+
+    def tasks(self, rows: int, cores: int) -> int:
+        """Return the number of tasks; where cores have several, as many for each."""
+        fewest = min(self.each_core * cores, math.ceil(rows / self.least))
+        wanted = max(math.ceil(rows / self.most), fewest)
+        each = min(math.ceil(wanted / cores), MOST_TASKS)
+        return wanted if each <= 1 else each * cores
+
+
+# Models that batch compute more tokens a second the more rows they have. A server answers each row
+# by itself, and at each task's end some of its requests' slots stand empty.
+_SERVED = TaskSize(most=1024, each_core=2, by_length=False)
+_SIZES = {
+    "transformers": TaskSize(least=64, each_core=4),
+    "extractive": TaskSize(least=96),
+    "endpoint": _SERVED,
+    "sidecar": _SERVED,
+}
 
 
 def length(chain: Chain) -> Column:

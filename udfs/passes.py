@@ -1,6 +1,5 @@
 """One pass of the flow: what rows ask, what the ledger knows, the misses, and what rows get."""
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,6 +28,7 @@ from udfs.latencies import Latencies
 from udfs.layout import (
     SHARES,
     WORTH_SHARING,
+    TaskSize,
     beginning,
     in_tasks_of_alike_lengths,
     in_tasks_of_like_beginnings,
@@ -41,12 +41,6 @@ from udfs.progress import Progress
 from udfs.submitted import Submitted
 from udfs.work import PART_ERROR, Work, completed, error_column, key_json
 
-ROWS_PER_TASK = 256
-LEAST_ROWS_PER_TASK = 8
-LEAST_ROWS_TO_BATCH = 64  # of a model whose tokens/s grow with the rows of a batch
-ROWS_PER_TASK_OF_SERVERS = 1024  # at each task's end some of its requests' slots stand empty
-TASKS_PER_CORE = 32
-FEWEST_TASKS = {"transformers": 4, "endpoint": 2, "sidecar": 2}  # for each core; of others 8
 _TOTALS = ("completed", "input_tokens", "output_tokens")
 
 
@@ -348,33 +342,18 @@ class Pass:
 
     def _misses(self) -> DataFrame:
         """Return the source rows that pay, laid out in tasks (see udfs/layout.py)."""
-        counts, tasks = self.counts, self._tasks()
+        counts, cut = self.counts, TaskSize.of(self.work.pinned.model.kind)
+        tasks = cut.tasks(counts.misses, self.spark.sparkContext.defaultParallelism)
         payers = self._asked.select("payer.*", "_length", *self._begins)
         order = [F.desc("_length")]
         if counts.repeated_bytes > WORTH_SHARING * counts.text_bytes:
             laid_out = in_tasks_of_like_beginnings(payers, tasks)
             order = [*self._begins, *order]
         else:
-            lengths = [] if self._asks_a_server else counts.lengths or []
+            lengths = counts.lengths or [] if cut.by_length else []
             laid_out = in_tasks_of_alike_lengths(payers, lengths, tasks)
         rows = self.source.join(laid_out, list(self.work.key))
         return rows.repartitionById(tasks, F.col("_task")).sortWithinPartitions(*order)
-
-    @property
-    def _asks_a_server(self) -> bool:
-        """Whether the model answers each row by itself, so that lengths need not be alike."""
-        return self.work.pinned.model.kind in ("endpoint", "sidecar")
-
-    def _tasks(self) -> int:
-        """Return the number of tasks; where cores have several, as many for each."""
-        cores, misses = self.spark.sparkContext.defaultParallelism, self.counts.misses
-        kind = self.work.pinned.model.kind
-        least = LEAST_ROWS_TO_BATCH if kind == "transformers" else LEAST_ROWS_PER_TASK
-        most = ROWS_PER_TASK_OF_SERVERS if self._asks_a_server else ROWS_PER_TASK
-        fewest = FEWEST_TASKS.get(kind, 8)
-        wanted = max(math.ceil(misses / most), min(fewest * cores, math.ceil(misses / least)))
-        each = min(math.ceil(wanted / cores), TASKS_PER_CORE)
-        return wanted if each <= 1 else each * cores
 
     # -- rows
 

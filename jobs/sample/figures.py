@@ -69,7 +69,7 @@ def _margins(n: Figures, when: str, gross_margin: float, margin: float) -> None:
     revenue = n[f"revenue{when}"]
     n[f"gross{when}"] = gross = round(revenue * gross_margin, 1)
     n[f"cost{when}"] = round(revenue - gross, 1)
-    n[f"opex{when}"] = opex = round(gross - revenue * margin, 1)
+    n[f"opex{when}"] = opex = max(0.1, round(gross - revenue * margin, 1))
     n[f"operating{when}"] = round(gross - opex, 1)
     n[f"corporate{when}"] = round(opex * 0.06, 1)
 
