@@ -8,13 +8,13 @@ from bench import tables
 from bench.trials import Bench, Contender, Steps, Task
 
 CLUSTER = "local-cluster[2,1,2048]"
-WARM_ROWS = 16
+WARM_ROWS = 200  # enough for two tasks of any model, so that both workers load it
 
 WarmUp = Callable[[Contender, int], Task | None]
 
 
 def warm_table(bench: Bench, rows: tables.Rows) -> str:
-    """Return a table of 16 rows, written once for each workload."""
+    """Return a small table, written once for each workload."""
     path = next(it for i in count() if not (it := bench.work / f"warm-{i}").exists())
     return tables.write(path, rows[:WARM_ROWS])
 
