@@ -1,9 +1,8 @@
 """How misses lie in tasks: those that begin alike together, or else those of alike lengths."""
 
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from functools import reduce
+from itertools import accumulate
 from operator import add
 
 from pyspark.sql import Column, DataFrame
@@ -11,50 +10,12 @@ from pyspark.sql import functions as F
 
 from chains.base import Chain
 from chains.outline import outline
+from udfs.task_size import Round
 from udfs.work import variable
 
 LENGTH_CLASSES = 8
 WORTH_SHARING = 0.1  # of the misses' bytes; below it, alike lengths save more
 SHARES = [i / LENGTH_CLASSES for i in range(1, LENGTH_CLASSES)]
-MOST_TASKS = 32  # for each core
-
-
-@dataclass(frozen=True)
-class TaskSize:
-    """Into how many tasks misses are cut.
-
-    A task has `least` to `most` rows. Up to that many rows a core gets `each_core` tasks or fewer:
-    the more, the more evenly cores are busy. `by_length` is whether a task's rows are of alike
-    lengths.
-    """
-
-    least: int = 8
-    most: int = 256
-    each_core: int = 8
-    by_length: bool = True
-
-    @classmethod
-    def of(cls, kind: str) -> "TaskSize":
-        """Return what is best for a kind of model."""
-        return _SIZES.get(kind, cls())
-
-    def tasks(self, rows: int, cores: int) -> int:
-        """Return the number of tasks; where cores have several, as many for each."""
-        fewest = min(self.each_core * cores, math.ceil(rows / self.least))
-        wanted = max(math.ceil(rows / self.most), fewest)
-        each = min(math.ceil(wanted / cores), MOST_TASKS)
-        return wanted if each <= 1 else each * cores
-
-
-# Models that batch compute more tokens a second the more rows they have. A server answers each row
-# by itself, and at each task's end some of its requests' slots stand empty.
-_SERVED = TaskSize(most=1024, each_core=2, by_length=False)
-_SIZES = {
-    "transformers": TaskSize(least=64, each_core=4),
-    "extractive": TaskSize(least=96),
-    "endpoint": _SERVED,
-    "sidecar": _SERVED,
-}
 
 
 def length(chain: Chain) -> Column:
@@ -94,19 +55,22 @@ def repeated_bytes(begins: Column) -> Column:
     return (repeated(begins["first_bytes"], "first") + repeated(rest, "leading")).cast("long")
 
 
-def in_tasks_of_alike_lengths(payers: DataFrame, bounds: list[int], tasks: int) -> DataFrame:
+def in_tasks_of_alike_lengths(
+    payers: DataFrame, bounds: Sequence[int], work: Sequence[float], rounds: Sequence[Round]
+) -> DataFrame:
     """Return the rows with `_task`: classes of alike lengths, longest first, laid over the tasks.
 
-    Rows as long as several bounds are spread over all the classes between them, so that equal
-    lengths still use every task.
+    `bounds` part the classes, `work` is the share of each. Rows as long as several bounds are
+    spread over all the classes between them, so that equal lengths still use every task.
     """
     length, hashed = F.col("_length"), F.xxhash64(*payers.columns)
     first = reduce(add, ((length < bound).cast("int") for bound in bounds), F.lit(0))
     last = reduce(add, ((length <= bound).cast("int") for bound in bounds), F.lit(0))
-    in_class = first + F.pmod(hashed, last - first + 1)
+    in_class = (first + F.pmod(hashed, last - first + 1)).cast("int")
     within = F.pmod(F.xxhash64(hashed), F.lit(1000)) / 1000
-    task = F.floor((in_class + within) * tasks / (len(bounds) + 1)).cast("int")
-    return payers.withColumn("_task", task)
+    before = list(accumulate(work, initial=0.0))
+    place = _of(before, in_class) + within * _of(work, in_class)
+    return payers.withColumn("_task", _task(place, rounds))
 
 
 def in_tasks_of_like_beginnings(payers: DataFrame, tasks: int) -> DataFrame:
@@ -125,3 +89,16 @@ def _bytes(names: Iterable[str]) -> Column:
 
 def _text(name: str) -> Column:
     return F.col(variable(name)).cast("string")
+
+
+def _of(values: Sequence[float], place: Column) -> Column:
+    return F.element_at(F.array(*map(F.lit, values)), place + 1)
+
+
+def _task(place: Column, rounds: Sequence[Round]) -> Column:
+    """Return the number of the task in which a share of the work lies."""
+    found = F.lit(0)
+    for it in rounds:
+        within = F.least(F.floor((place - it.begin) / it.each), F.lit(it.tasks - 1))
+        found = F.when(place >= it.begin, it.first + within).otherwise(found)
+    return found.cast("int")

@@ -28,7 +28,6 @@ from udfs.latencies import Latencies
 from udfs.layout import (
     SHARES,
     WORTH_SHARING,
-    TaskSize,
     beginning,
     in_tasks_of_alike_lengths,
     in_tasks_of_like_beginnings,
@@ -39,6 +38,7 @@ from udfs.ledger import Ledger, answers_to, newest
 from udfs.paying import LATENCY
 from udfs.progress import Progress
 from udfs.submitted import Submitted
+from udfs.task_size import TaskSize
 from udfs.work import PART_ERROR, Work, completed, error_column, key_json
 
 _TOTALS = ("completed", "input_tokens", "output_tokens")
@@ -342,16 +342,18 @@ class Pass:
 
     def _misses(self) -> DataFrame:
         """Return the source rows that pay, laid out in tasks (see udfs/layout.py)."""
-        counts, cut = self.counts, TaskSize.of(self.work.pinned.model.kind)
-        tasks = cut.tasks(counts.misses, self.spark.sparkContext.defaultParallelism)
+        counts, size = self.counts, TaskSize.of(self.work.pinned.model.kind)
+        rounds = size.rounds(counts.misses, self.spark.sparkContext.defaultParallelism)
+        tasks = sum(it.tasks for it in rounds)
         payers = self._asked.select("payer.*", "_length", *self._begins)
         order = [F.desc("_length")]
         if counts.repeated_bytes > WORTH_SHARING * counts.text_bytes:
             laid_out = in_tasks_of_like_beginnings(payers, tasks)
             order = [*self._begins, *order]
         else:
-            lengths = counts.lengths or [] if cut.by_length else []
-            laid_out = in_tasks_of_alike_lengths(payers, lengths, tasks)
+            bounds = counts.lengths or [] if size.by_length else []
+            work = size.work(bounds, counts.misses, counts.text_bytes)
+            laid_out = in_tasks_of_alike_lengths(payers, bounds, work, rounds)
         rows = self.source.join(laid_out, list(self.work.key))
         return rows.repartitionById(tasks, F.col("_task")).sortWithinPartitions(*order)
 

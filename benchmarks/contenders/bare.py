@@ -2,6 +2,7 @@
 
 import multiprocessing
 from collections.abc import Sequence
+from multiprocessing.pool import Pool
 from typing import Any
 
 from bench import tables
@@ -12,12 +13,16 @@ _asker: Any = None
 
 def make(options: Options) -> Prepare:
     processes = options.get("processes", 1)
-    pool = multiprocessing.get_context("spawn").Pool(
-        processes, initializer=load, initargs=(options["ask"],)
-    )
-    pool.map(answer, [["It is warm. It is ready."]] * processes)
+    pool = warm_pool(processes, options["ask"])
+    has_met_rows = False
 
     def prepare(task: dict[str, Any]) -> Work:
+        nonlocal pool, has_met_rows
+        if has_met_rows:  # what the model keeps of them would help it with the next ones
+            pool.terminate()
+            pool = warm_pool(processes, options["ask"])
+        has_met_rows = True
+
         def run() -> None:
             rows = tables.read(task["table"]).to_pydict()
             order = list(range(len(rows["id"])))
@@ -33,6 +38,13 @@ def make(options: Options) -> Prepare:
         return run
 
     return prepare
+
+
+def warm_pool(processes: int, ask: dict[str, Any]) -> Pool:
+    """Return processes that have loaded the model."""
+    pool = multiprocessing.get_context("spawn").Pool(processes, initializer=load, initargs=(ask,))
+    pool.map(answer, [["It is warm. It is ready."]] * processes, chunksize=1)
+    return pool
 
 
 def load(ask: dict[str, Any]) -> None:
