@@ -30,6 +30,11 @@ class Asker:
         outcomes = self._model.complete([self._request(text) for text in texts])
         return [it.text if isinstance(it, Answer) else None for it in outcomes]
 
+    def forget(self) -> None:
+        """Forget what the extractive model keeps of the texts that it has met."""
+        state = vars(self._model)
+        state |= {"_kept": {}} if "_kept" in state else {}
+
     def _request(self, text: str) -> Request:
         variables = {"document": text}
         messages = self._template.render(variables) if self._template else ()

@@ -2,26 +2,26 @@
 
 import multiprocessing
 from collections.abc import Sequence
-from multiprocessing.pool import Pool
+from itertools import count
 from typing import Any
 
 from bench import tables
 from bench.serving import Options, Prepare, Work, serve
 
 _asker: Any = None
+_trial = 0
 
 
 def make(options: Options) -> Prepare:
     processes = options.get("processes", 1)
-    pool = warm_pool(processes, options["ask"])
-    has_met_rows = False
+    pool = multiprocessing.get_context("spawn").Pool(
+        processes, initializer=load, initargs=(options["ask"],)
+    )
+    pool.map(answer, [(0, ["It is warm. It is ready."])] * processes)
+    trials = count(1)
 
     def prepare(task: dict[str, Any]) -> Work:
-        nonlocal pool, has_met_rows
-        if has_met_rows:  # what the model keeps of them would help it with the next ones
-            pool.terminate()
-            pool = warm_pool(processes, options["ask"])
-        has_met_rows = True
+        trial = next(trials)
 
         def run() -> None:
             rows = tables.read(task["table"]).to_pydict()
@@ -29,7 +29,8 @@ def make(options: Options) -> Prepare:
             if options["ask"].get("order") != "arrival":
                 order.sort(key=lambda i: len(rows["body"][i]))
             shares = [order[i::processes] for i in range(processes)]  # alike in their lengths
-            parts = pool.map(answer, [[rows["body"][i] for i in share] for share in shares])
+            texts = [(trial, [rows["body"][i] for i in share]) for share in shares]
+            parts = pool.map(answer, texts)
             results: dict[int, str | None] = {}
             for share, answers in zip(shares, parts, strict=True):
                 results.update(zip(share, answers, strict=True))
@@ -38,13 +39,6 @@ def make(options: Options) -> Prepare:
         return run
 
     return prepare
-
-
-def warm_pool(processes: int, ask: dict[str, Any]) -> Pool:
-    """Return processes that have loaded the model."""
-    pool = multiprocessing.get_context("spawn").Pool(processes, initializer=load, initargs=(ask,))
-    pool.map(answer, [["It is warm. It is ready."]] * processes, chunksize=1)
-    return pool
 
 
 def load(ask: dict[str, Any]) -> None:
@@ -60,8 +54,13 @@ def load(ask: dict[str, Any]) -> None:
         _asker = Asker(ask)
 
 
-def answer(texts: Sequence[str]) -> list[str | None]:
-    """Answer a share of the rows."""
+def answer(share: tuple[int, Sequence[str]]) -> list[str | None]:
+    """Answer a share of a trial's rows; a worker of the peers has met none of others either."""
+    global _trial
+    trial, texts = share
+    if trial != _trial and hasattr(_asker, "forget"):
+        _asker.forget()
+    _trial = trial
     return _asker(texts)
 
 
