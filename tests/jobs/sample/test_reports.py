@@ -159,3 +159,9 @@ def test_every_industry_has_words_of_each_kind():
         for kind in ("segment", "up", "down", "margin_up", "margin_down", "point", "risk"):
             assert len(industry.lines(kind)) >= 2, (industry.suffixes, kind)
         assert all(line.count(" / ") == 2 for line in industry.lines("segment"))
+
+
+def test_of_a_quarter_with_next_to_no_expenses_a_report_is_written_too():
+    """This one's gross and operating profit were the same, rounded: the change was out of 0."""
+    *_, report = generate(1434, seed=13, words=(400, 900))
+    assert 400 <= words(report.body) <= 900
