@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from threading import Event, Lock
 from time import time
 
-from pyspark.errors import StreamingQueryException
+from pyspark.errors import PythonException, StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
@@ -22,7 +22,7 @@ from chains.errors import (
 )
 from chains.registered import FollowedTemplate, follow_template
 from jobs.checkpoint import Checkpoint, open_checkpoint
-from jobs.failures import remedy
+from jobs.failures import remedy, told
 from jobs.leasing import Leased, leasing
 from jobs.observing import Run, observed
 from jobs.pinning import pin_stream
@@ -184,13 +184,11 @@ class Stream:
                 return
             if isinstance(self._failure, GristmillError):
                 raise self._failure from None
-            told = f"{error}\n{self._failure}"
-            if _MESSAGES_GONE in told:
-                raise JobError(_gone(self.settings, told)) from None
+            said = f"{error}\n{self._failure}"
+            if _MESSAGES_GONE in said:
+                raise JobError(_gone(self.settings, said)) from None
             cause = self._failure or error
-            advice = remedy(told)
-            what_to_do = f"; {advice}" if advice else ""
-            raise JobError(f"the stream failed: {_reason(cause)}{what_to_do}") from cause
+            raise JobError(f"the stream failed: {_reason(cause, said)}") from cause
 
 
 @dataclass
@@ -319,9 +317,16 @@ def _gone(settings: StreamSettings, told: str) -> str:
     )
 
 
-def _reason(error: BaseException) -> str:
-    """Return the first lines of what went wrong, and its first cause where Java tells one."""
+def _reason(error: BaseException, said: str) -> str:
+    """Return what went wrong, and what to do about it where `said`, all that is known, tells.
+
+    Of an executor's Python the exception itself, otherwise the first lines, and the first cause
+    where Java tells one.
+    """
+    if isinstance(error, PythonException):
+        return told(error)
+    advice = remedy(said)
     lines = [line.strip()[:300] for line in str(error).splitlines() if line.strip()]
     causes = [line for line in lines if line.startswith("Caused by:")]
-    told = [line for line in lines if not line.startswith("at ") and line not in causes]
-    return " ".join([*told[:4], *causes[-1:]])
+    first = [line for line in lines if not line.startswith("at ") and line not in causes]
+    return " ".join([*first[:4], *causes[-1:]]) + (f"; {advice}" if advice else "")

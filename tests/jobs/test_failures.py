@@ -31,6 +31,11 @@ def test_a_package_that_an_executor_lacks_is_named_with_what_to_do():
     assert "\n" not in said
 
 
+def test_of_what_an_executor_s_python_raises_the_exception_counts_not_its_way_there():
+    said = told(PythonException(_WORKER.format("OSError: [Errno 28] No space left on device")))
+    assert said == "OSError: [Errno 28] No space left on device"
+
+
 def test_of_a_java_error_its_first_line_counts():
     assert told(Py4JError(_JAVA.format("java.io.IOException: disk"))) == "java.io.IOException: disk"
 

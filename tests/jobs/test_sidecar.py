@@ -54,8 +54,7 @@ class Job:
             "spark": {"master": master, "conf": conf},
         }
         (folder / "job.yml").write_text(yaml.safe_dump(settings))
-        spark_home = os.environ.get("SPARK_HOME") or jvm._spark_home()
-        environment = {"TMPDIR": f"{folder}/tmp", "SPARK_HOME": str(spark_home)}
+        environment = {"TMPDIR": f"{folder}/tmp", "SPARK_HOME": str(jvm.spark_home())}
         with (folder / "printed").open("w") as printed:
             self.process = subprocess.Popen(
                 [COMMAND, "batch", "job.yml"],
@@ -73,7 +72,8 @@ class Job:
     def ready(self):
         """Return the servers that are ready now, each with its executor."""
         assert self.process.poll() is None, (self.folder / "printed").read_text()[-3000:]
-        told = [(it, json.loads((it / "state.json").read_text())) for it in self.folders()]
+        begun = [it for it in self.folders() if (it / "state.json").exists()]
+        told = [(it, json.loads((it / "state.json").read_text())) for it in begun]
         return [
             (psutil.Process(state["pid"]), psutil.Process(int(folder.parent.name)))
             for folder, state in told
@@ -86,7 +86,8 @@ class Job:
 
     def answers(self):
         """Return what the model said to each row, whole or cut at its token limit."""
-        tables = [DeltaTable(f"{self.folder}/{it}") for it in ("target", "target_errors")]
+        paths = [f"{self.folder}/{it}" for it in ("target", "target_errors")]
+        tables = [DeltaTable(it) for it in paths if DeltaTable.is_deltatable(it)]
         rows = [row for it in tables for row in it.to_pyarrow_table().to_pylist()]
         assert {row["error"]["code"] for row in rows if row["error"]} <= {"incomplete"}
         return {row["id"]: row["result"] or row["raw"] for row in rows}
