@@ -12,16 +12,18 @@ def unfrozen():
     gc.unfreeze()
 
 
+def is_collected(wanted):
+    return any(it is wanted for it in gc.get_objects())
+
+
 def test_what_is_loaded_when_a_task_begins_is_left_out_of_collections(unfrozen):
     loaded = [[] for _ in range(MANY + 1)]
     keep_what_is_loaded()
-    assert gc.get_freeze_count() > MANY
-    assert len(gc.get_objects()) < len(loaded)
+    assert not is_collected(loaded)
 
 
-def test_what_few_objects_a_later_task_begins_with_are_collected_still(unfrozen):
+def test_what_a_later_task_begins_with_is_collected_still(unfrozen):
     gc.freeze()
-    frozen = gc.get_freeze_count()
-    _few = [[] for _ in range(100)]
+    few = [[] for _ in range(100)]
     keep_what_is_loaded()
-    assert gc.get_freeze_count() == frozen
+    assert is_collected(few)
