@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+from pyspark import TaskContext
 
 from chains.asking import prompt_tokens
 from chains.base import Chain, ChainSpec
@@ -31,8 +32,9 @@ class Pinned:
     telemetry: Telemetry | None = None
 
     def load(self) -> tuple[Chain, Model]:
-        """Return both to a task that begins; the model is made once in each Python worker."""
-        keep_what_is_loaded()
+        """Return both, as a task begins; a Python worker makes the model once."""
+        if TaskContext.get() is not None:
+            keep_what_is_loaded()
         return Chain.from_spec(self.chain), load(placed(self.model))
 
 
