@@ -6,6 +6,7 @@ from typing import Any
 
 from bench.models import note
 from chains.models.base import Answer, Parameters, Request
+from chains.models.extractive import ExtractiveModel
 from chains.models.registry import load, resolve
 from chains.templates import load_template
 
@@ -32,8 +33,8 @@ class Asker:
 
     def forget(self) -> None:
         """Forget what the extractive model keeps of the texts that it has met."""
-        state = vars(self._model)
-        state |= {"_kept": {}} if "_kept" in state else {}
+        if isinstance(self._model, ExtractiveModel):
+            self._model._kept.clear()
 
     def _request(self, text: str) -> Request:
         variables = {"document": text}
