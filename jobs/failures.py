@@ -67,16 +67,21 @@ _REMEDIES = (
 _OWN = re.compile(r"^chains\.errors\.\w+: (.+)", re.MULTILINE)
 _OF_JAVA = re.compile(r"^: (.+)", re.MULTILINE)
 _OF_PYTHON = re.compile(r"^(?:[a-zA-Z_]\w*\.)*\w+(?:Error|Exception)\b.*", re.MULTILINE)
-_MOST_LINES = 20
+_PLAN_OF_A_STREAM = "=== Streaming Query ==="
+_MOST_LINES, _LONGEST_LINE = 20, 500
 
 
-def told(error: BaseException) -> str:
-    """Return what went wrong, and what to do about it where that is known."""
+def told(error: BaseException, said: str = "") -> str:
+    """Return what went wrong, and what to do about it where that, or what else was `said`, tells.
+
+    Of an executor's Python that is the exception itself. Of Java it is what it says first, and its
+    first cause where nothing is known of what to do.
+    """
     text = str(error)
     if own := _OWN.findall(text):  # raised on an executor, and complete
         return str(own[-1])
-    advice, cause = remedy(text), _cause(error, text)
-    return f"{cause}; {advice}" if advice else cause
+    advice, (first, cause) = remedy(said or text), _parts(error, text)
+    return "; ".join(it for it in (first, advice or cause) if it)
 
 
 def remedy(text: str) -> str:
@@ -84,9 +89,13 @@ def remedy(text: str) -> str:
     return next((advice for sign, advice in _REMEDIES if re.search(sign, text)), "")
 
 
-def _cause(error: BaseException, text: str) -> str:
+def _parts(error: BaseException, text: str) -> tuple[str, str]:
+    """Return what an error says first, and the first cause of a Java one."""
     if isinstance(error, PythonException):
-        return str((_OF_PYTHON.findall(text) or [text])[-1])
+        return str((_OF_PYTHON.findall(text) or [text])[-1]), ""
+    lines = text.partition(_PLAN_OF_A_STREAM)[0].splitlines()
+    *_, cause = ["", *(it for it in lines if it.startswith("Caused by: "))]
     if isinstance(error, Py4JError) and (said := _OF_JAVA.search(text)):
-        return str(said[1])
-    return "\n".join(text.splitlines()[:_MOST_LINES])
+        return str(said[1]), cause[:_LONGEST_LINE]
+    first = [it for it in lines if it.strip() and not it.lstrip().startswith(("at ", "Caused by:"))]
+    return "\n".join(it[:_LONGEST_LINE] for it in first[:_MOST_LINES]), cause[:_LONGEST_LINE]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from threading import Event, Lock
 from time import time
 
-from pyspark.errors import PythonException, StreamingQueryException
+from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
@@ -22,7 +22,7 @@ from chains.errors import (
 )
 from chains.registered import FollowedTemplate, follow_template
 from jobs.checkpoint import Checkpoint, open_checkpoint
-from jobs.failures import remedy, told
+from jobs.failures import told
 from jobs.leasing import Leased, leasing
 from jobs.observing import Run, observed
 from jobs.pinning import pin_stream
@@ -188,7 +188,7 @@ class Stream:
             if _MESSAGES_GONE in said:
                 raise JobError(_gone(self.settings, said)) from None
             cause = self._failure or error
-            raise JobError(f"the stream failed: {_reason(cause, said)}") from cause
+            raise JobError(f"the stream failed: {told(cause, said)}") from cause
 
 
 @dataclass
@@ -315,18 +315,3 @@ def _gone(settings: StreamSettings, told: str) -> str:
         "on with what is there, choose a new checkpoint with on_new_checkpoint: continue, or for a "
         "topic that was made anew another target, since its offsets begin again"
     )
-
-
-def _reason(error: BaseException, said: str) -> str:
-    """Return what went wrong, and what to do about it where `said`, all that is known, tells.
-
-    Of an executor's Python the exception itself, otherwise the first lines, and the first cause
-    where Java tells one.
-    """
-    if isinstance(error, PythonException):
-        return told(error)
-    advice = remedy(said)
-    lines = [line.strip()[:300] for line in str(error).splitlines() if line.strip()]
-    causes = [line for line in lines if line.startswith("Caused by:")]
-    first = [line for line in lines if not line.startswith("at ") and line not in causes]
-    return " ".join([*first[:4], *causes[-1:]]) + (f"; {advice}" if advice else "")

@@ -2,7 +2,7 @@
 
 import pytest
 from py4j.protocol import Py4JError
-from pyspark.errors import AnalysisException, PythonException
+from pyspark.errors import AnalysisException, PythonException, StreamingQueryException
 
 from jobs.failures import remedy, told
 
@@ -36,8 +36,25 @@ def test_of_what_an_executor_s_python_raises_the_exception_counts_not_its_way_th
     assert said == "OSError: [Errno 28] No space left on device"
 
 
-def test_of_a_java_error_its_first_line_counts():
-    assert told(Py4JError(_JAVA.format("java.io.IOException: disk"))) == "java.io.IOException: disk"
+def test_of_a_java_error_its_first_line_and_the_first_cause_count():
+    said = told(Py4JError(_JAVA.format("java.io.IOException: disk")))
+    assert said == "java.io.IOException: disk; Caused by: java.io.IOException: more"
+
+
+def test_what_else_was_said_may_tell_what_to_do():
+    said = told(Py4JError(_JAVA.format("java.io.IOException: disk")), "UnknownTopicOrPartition")
+    assert said.startswith("java.io.IOException: disk; make the topic")
+
+
+def test_of_a_stream_that_failed_neither_its_plan_nor_java_s_stack_is_told():
+    text = (
+        "[STREAM_FAILED] Query terminated: no such topic\n\tat org.apache.X.run(X.scala:1)\n"
+        "Caused by: org.Y: outer\nCaused by: org.Z: inner\n"
+        "=== Streaming Query ===\nLogicalPlan: Project"
+    )
+    assert told(StreamingQueryException(text)) == (
+        "[STREAM_FAILED] Query terminated: no such topic; Caused by: org.Z: inner"
+    )
 
 
 def test_what_spark_says_is_cut_not_changed():
