@@ -1,6 +1,7 @@
 """The Spark session of a job: one that runs already, or one on this machine."""
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -19,6 +20,7 @@ from jobs.failures import told
 from jobs.settings import SparkSettings
 
 _FIRST_JOB = "gristmill-first-job"
+_COLLECTOR = re.compile(r"-XX:\+Use\w*GC\b")  # Java takes only one
 
 
 def open_session(settings: SparkSettings, logs: Path) -> SparkSession:
@@ -166,7 +168,8 @@ def _local_conf(settings: SparkSettings, log4j: Path, work: Path) -> dict[str, A
     options = [f"-Dlog4j2.configurationFile=file:{log4j}", jvm.QUICK_COMPILER]
     if archive.is_file():
         options += [f"-XX:SharedArchiveFile={archive}", "-Xshare:auto", "-Xlog:disable"]
-    options.append(str(settings.conf.get("spark.driver.extraJavaOptions", "")))
+    given = str(settings.conf.get("spark.driver.extraJavaOptions", ""))
+    options += [given] if _COLLECTOR.search(given) else [jvm.COLLECTOR, given]
     own = {
         "spark.driver.extraClassPath": f"{jvm.jars()}/*",
         "spark.driver.extraJavaOptions": " ".join(options),
