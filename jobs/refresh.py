@@ -15,6 +15,7 @@ from jobs.refresh_target import Kinds, RefreshTarget
 from jobs.source import open_source
 from jobs.spending import Confirm, budget_of, cost_of
 from udfs import flow
+from udfs.background import in_background
 from udfs.delta import Table
 from udfs.ledger import Ledger
 from udfs.passes import Watch, unwatched
@@ -54,16 +55,19 @@ def _run(
         memory = recall(spark, target.target.table)
     with clock.step("changes"):
         changes = find_changes(spark, settings, work, source, ledger, target, memory, step)
-    report = RefreshReport.of(run.id, settings, source, changes, work)
+    report = RefreshReport.of(run.id, settings, changes, work)
+    rows = Table.named(settings.source.table).read(spark, source.version)
     with changes:
         if changes.is_nothing:
             if memory.last is None or memory.last.version != source.version:
                 target.note(spark, step)
-            return report.ended(None, Kinds(), target.errors(spark), clock)
+            return report.ended(rows.count(), None, Kinds(), target.errors(spark), clock)
+        counted = in_background(rows.count)
         budget = budget_of(settings, work.models, confirm)
         with clock.step("complete"), leasing(spark, settings, work) as leased:
             answered = flow.run(changes.rows, leased(work), ledger, run.id, watch, budget)
         with clock.step("write"), answered:
             kinds = target.write(answered, changes, step)
         cost = cost_of(settings, answered.paid_by_model)
-        return report.ended(answered, kinds, target.errors(spark), clock, cost)
+        errors = target.errors(spark)
+        return report.ended(counted.result(), answered, kinds, errors, clock, cost)

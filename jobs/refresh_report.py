@@ -8,10 +8,8 @@ from jobs.changes import Changes
 from jobs.refresh_settings import RefreshSettings
 from jobs.refresh_target import Kinds
 from jobs.report import Stopwatch, tables, versions, waits
-from jobs.source import Source
 from jobs.spending import Cost
 from udfs.cascade import Passes
-from udfs.delta import Table
 from udfs.latencies import Latencies
 from udfs.passes import Counts
 from udfs.work import Work
@@ -48,29 +46,31 @@ class RefreshReport:
 
     @classmethod
     def of(
-        cls, run_id: str, settings: RefreshSettings, source: Source, changes: Changes, work: Work
+        cls, run_id: str, settings: RefreshSettings, changes: Changes, work: Work
     ) -> "RefreshReport":
         """Say what is known before a model is asked."""
-        read = Table.named(settings.source.table)
-        rows = {"source": read.read(changes.rows.sparkSession, source.version).count()}
-        how, because = changes.how, changes.because
-        return cls(run_id, how, because, versions(work), tables(settings), rows)
+        return cls(run_id, changes.how, changes.because, versions(work), tables(settings))
 
     def ended(
         self,
+        source: int,
         answered: Passes | None,
         kinds: Kinds,
         errors: Mapping[str, int],
         clock: Stopwatch,
         cost: Cost | None = None,
     ) -> "RefreshReport":
-        """Add what the run did."""
+        """Add what the run did; `source` is its number of rows."""
         counts = answered.counts if answered else _NOTHING
-        source, candidates = self.rows["source"], counts.rows
-        unread = source - candidates if self.how == "feed" else 0
+        unread = source - counts.rows if self.how == "feed" else 0
         return replace(
             self,
-            rows={**self.rows, "candidates": candidates, **asdict(kinds), "unread": unread},
+            rows={
+                "source": source,
+                "candidates": counts.rows,
+                **asdict(kinds),
+                "unread": unread,
+            },
             distinct=counts.distinct,
             hits=counts.hits,
             misses=counts.misses,

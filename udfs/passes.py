@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial, reduce
@@ -19,6 +19,7 @@ from chains.answering import too_many_rounds
 from chains.errors import EmptyInput, TableError
 from chains.models.endpoint.settings import asks_in_batches
 from chains.templates import as_text
+from udfs.background import in_background
 from udfs.budget import UNLIMITED, Budget, Spending
 from udfs.claims import MOST_QUESTIONS
 from udfs.columns import ledger_type
@@ -208,7 +209,7 @@ class Pass:
             with watch(asked.prompts) as progress, journal.written(name):
                 self.paid += self._pay(journal.path_of(name), run_id, progress)
             self._journal = name
-            self._taking = _in_background(partial(self._take, name, alive.pop_all()))
+            self._taking = in_background(partial(self._take, name, alive.pop_all()))
         return True
 
     def _take(self, name: str, alive: ExitStack) -> None:
@@ -370,11 +371,3 @@ class Pass:
         if self._journal is None:
             return self.spark.createDataFrame([], ledger_type())
         return self.ledger.journalled(self.spark, self._journal)
-
-
-def _in_background(work: Callable[[], None]) -> "Future[None]":
-    """Run something beside the caller, who has to look at the future it gets."""
-    pool = ThreadPoolExecutor(1)
-    future = pool.submit(work)
-    pool.shutdown(wait=False)
-    return future
