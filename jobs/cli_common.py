@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jobs.ledger_care import LedgerConf
     from jobs.settings import JobSettings, Settings
     from jobs.spending import Confirm
+    from udfs.work import Work
 
 ERRORS = Console(stderr=True)
 OUTPUT = Console()
@@ -94,8 +95,16 @@ def pinned_session(settings: "Settings") -> "SparkSession":
     """Pin what can be pinned without Spark, then start it."""
     from jobs.pinning import pin_work
 
-    pin_work(settings)
-    return session(settings)
+    return session_for(pin_work(settings), settings)
+
+
+def session_for(work: "Work", settings: "JobSettings") -> "SparkSession":
+    """Start Spark, and Python workers beside what comes first."""
+    from udfs.warming import start_workers
+
+    spark = session(settings)
+    start_workers(spark, work.pinned)
+    return spark
 
 
 def show(as_object: str, lines: Mapping[str, str], as_json: bool) -> None:

@@ -14,6 +14,7 @@ from jobs.cli_common import (
     error_lines,
     job_options,
     session,
+    session_for,
     show,
 )
 from jobs.settings import load_settings_of
@@ -34,8 +35,7 @@ def stream(
     if available_now and trigger:
         raise click.UsageError("--available-now and --trigger exclude each other")
     settings = load_settings_of(StreamSettings, conf, sets)
-    pin_stream(settings)
-    running = Stream(session(settings), settings)
+    running = Stream(session_for(pin_stream(settings), settings), settings)
     if current_thread() is main_thread():  # no other may set handlers
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: running.stop())

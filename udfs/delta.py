@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from chains.errors import JobError, TableError
 from udfs.alone import alone
+from udfs.background import in_background
 from udfs.names import parts, quoted
 
 _SESSION_CATALOG = "spark_catalog"
@@ -211,6 +212,18 @@ class Table:
         detail = self._delta(spark).detail().select("sizeInBytes", "numFiles").first()
         assert detail is not None
         return int(detail["sizeInBytes"]), int(detail["numFiles"])
+
+    def read_ahead(self, spark: SparkSession) -> None:
+        """Read the files and transactions of the newest version, beside what the caller does.
+
+        Delta keeps them with the version; without, its first read waits for them.
+        """
+
+        def read() -> None:
+            with suppress(AnalysisException, *_NO_LOG):
+                _snapshot(spark, self._delta(spark)).setTransactions()
+
+        in_background(read)
 
     def optimize(self, spark: SparkSession) -> None:
         """Write small files as large ones; rows stay as they are."""
