@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from select import select
 
-from rounds import ROUNDS
+from rounds import FIRST, ROUNDS
 from tally import rows_of
 
 from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
@@ -60,7 +60,7 @@ class Job:
 
 def points():
     """Return numbers of requests to kill at, spread over the run."""
-    return [1 + (7 * i) % (ROWS - 1) for i in range(ROUNDS)]
+    return [1 + (7 * i) % (ROWS - 1) for i in range(FIRST, FIRST + ROUNDS)]
 
 
 def asked(number):
@@ -99,13 +99,13 @@ def drivers_killed_at_a_step(tally, program, make):
             job.count(tally, in_flight=0)
 
 
-def workers_killed_at_requests(tally, make):
+def workers_killed_at_requests(tally, make, reached=asked):
     """Kill a Python worker of each job, which has to go on."""
     for point, number in enumerate(points()):
         with FakeEndpoint(FakeSettings(latency=0.05)) as endpoint:
             job = make(str(point), endpoint)
             running = job.start()
-            endpoint.wait_for(asked(number), timeout=300)
+            endpoint.wait_for(reached(number), timeout=300)
             os.kill(worker_of(running.pid), signal.SIGKILL)
             job.ends(running)
             job.count(tally, SLOTS)
