@@ -6,6 +6,7 @@ loads and verifies thousands of classes again (measured in docs/performance.md).
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -22,7 +23,17 @@ from jobs.settings import CACHE_VARIABLE
 # are full after a few runs: see docs/performance.md.
 QUICK_COMPILER = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 # The collector for few cores: it does nothing beside the job, and asks less of each write.
-COLLECTOR = "-XX:+UseParallelGC"
+_COLLECTOR = "-XX:+UseParallelGC"
+_ANY_COLLECTOR = re.compile(r"-XX:\+Use\w*GC\b")
+
+
+def options(given: str) -> list[str]:
+    """Return the options of a session's JVM on this machine; the user's are `given`, and come last.
+
+    Java takes only one collector: theirs, where they name one.
+    """
+    collector = [] if _ANY_COLLECTOR.search(given) else [_COLLECTOR]
+    return [QUICK_COMPILER, *collector, given]
 
 
 def cache_folder() -> Path:

@@ -1,7 +1,6 @@
 """The Spark session of a job: one that runs already, or one on this machine."""
 
 import os
-import re
 import signal
 import sys
 import threading
@@ -20,7 +19,6 @@ from jobs.failures import told
 from jobs.settings import SparkSettings
 
 _FIRST_JOB = "gristmill-first-job"
-_COLLECTOR = re.compile(r"-XX:\+Use\w*GC\b")  # Java takes only one
 
 
 def open_session(settings: SparkSettings, logs: Path) -> SparkSession:
@@ -165,11 +163,10 @@ def _local_conf(settings: SparkSettings, log4j: Path, work: Path) -> dict[str, A
         defaults: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))
     defaults["spark.sql.warehouse.dir"] = str((work / "warehouse").absolute())
     archive = jvm.class_archive()
-    options = [f"-Dlog4j2.configurationFile=file:{log4j}", jvm.QUICK_COMPILER]
+    options = [f"-Dlog4j2.configurationFile=file:{log4j}"]
     if archive.is_file():
         options += [f"-XX:SharedArchiveFile={archive}", "-Xshare:auto", "-Xlog:disable"]
-    given = str(settings.conf.get("spark.driver.extraJavaOptions", ""))
-    options += [given] if _COLLECTOR.search(given) else [jvm.COLLECTOR, given]
+    options += jvm.options(str(settings.conf.get("spark.driver.extraJavaOptions", "")))
     own = {
         "spark.driver.extraClassPath": f"{jvm.jars()}/*",
         "spark.driver.extraJavaOptions": " ".join(options),

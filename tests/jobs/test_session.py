@@ -1,10 +1,11 @@
-"""The session's start: what an interrupt meanwhile does."""
+"""The session's start: its JVM's options, what an interrupt meanwhile does."""
 
 import os
 import signal
 
 import pytest
 
+from jobs import jvm
 from jobs.session import interrupts_held
 
 
@@ -54,3 +55,11 @@ def test_ignored_interrupts_stay_ignored():
     with interrupts_held():
         interrupt()
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_a_collector_that_the_user_names_is_the_only_one():
+    """Java does not start with two."""
+    assert "GC" in " ".join(jvm.options("-Xss8m"))
+    given = "-Xss8m -XX:+UseG1GC"
+    assert " ".join(jvm.options(given)).count("GC") == 1
+    assert jvm.options(given)[-1] == given
