@@ -3,7 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from deltalake import DeltaTable
+import pyarrow as pa
+from deltalake import DeltaTable, QueryBuilder
 
 
 @dataclass
@@ -68,4 +69,5 @@ TALLIES = Tallies()
 
 def rows_of(table):
     """Return a table's rows, read by a reader that is not Spark."""
-    return DeltaTable(str(table)).to_pyarrow_table().to_pylist()
+    rows = QueryBuilder().register("found", DeltaTable(str(table))).execute("SELECT * FROM found")
+    return pa.table(rows.read_all()).to_pylist()
