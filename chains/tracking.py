@@ -25,6 +25,9 @@ _QUIET = {
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 
 
+_SHOWN = 150  # characters of each end of what a store says
+
+
 class NotThereError(Exception):
     """Says what was expected in the store and what was found."""
 
@@ -66,7 +69,7 @@ def asking_mlflow(
         said = " ".join(without_credentials(said).split())
         raise raised(
             f"{failure}: the MLflow store {store!r} was asked, and {type(error).__name__} raised: "
-            f"{said:.300}; see mlflow.tracking_uri"
+            f"{_ends(said)}; see mlflow.tracking_uri"
         ) from error
 
 
@@ -103,6 +106,11 @@ def database_is_there(tracking_uri: str) -> bool:
     """Tell whether the file of an sqlite store exists; true for any other store."""
     path = tracking_uri.partition("?")[0].removeprefix("sqlite:///")
     return not tracking_uri.startswith("sqlite:///") or Path(path).is_file()
+
+
+def _ends(text: str) -> str:
+    """Return a long text without its middle: it begins with what failed, and ends with why."""
+    return text if len(text) <= 2 * _SHOWN else f"{text[:_SHOWN]} ... {text[-_SHOWN:]}"
 
 
 @contextmanager
