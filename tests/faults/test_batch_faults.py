@@ -6,9 +6,7 @@ A point is a step that can be repeated: the n-th request, the n-th answer, befor
 import os
 import signal
 import sys
-from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 from disturbed import (
@@ -16,8 +14,11 @@ from disturbed import (
     KEYS,
     SLOTS,
     Job,
+    answer_lost,
     answered,
     asked,
+    at_an_endpoint,
+    documents,
     drivers_killed_at_a_step,
     drivers_killed_at_requests,
     executors_of,
@@ -35,16 +36,11 @@ from jobs import jvm
 
 pytestmark = [pytest.mark.process, long]
 
-COMMAND = (str(Path(sys.executable).parent / "gristmill"),)
 SETTINGS = """
 source: {{table: ./source, key: id, columns: {{document: body}}}}
 target: {{table: ./target, mode: {mode}}}
 ledger: {{table: ./ledger}}
 spark: {{master: "{master}", conf: {conf}}}
-"""
-AT_AN_ENDPOINT = """
-chain: {{name: summarize, model: endpoint:fake/m}}
-endpoints: {{fake: {{base_url: "{url}", concurrency: {slots}, attempts: 1}}}}
 """
 BESIDE_EXECUTORS = """
 chain: {{name: summarize, model: "path:{model}", engine: sidecar}}
@@ -68,20 +64,18 @@ class Batch(Job):
     """A batch over rows that carry their key; `asks` are the settings of chain and model."""
 
     def __init__(self, folder, asks, endpoint=None, *, master="local[2]", mode="append", conf=None):
-        super().__init__(folder, COMMAND, ["batch", "job.yml"], endpoint)
+        super().__init__(folder, ["batch", "job.yml"], endpoint)
         folder.mkdir()
         text = SETTINGS.format(master=master, mode=mode, conf=conf or {})
         (folder / "job.yml").write_text(text + asks)
-        bodies = [f"key={key} text" for key in KEYS]
-        write_deltalake(folder / "source", pa.table({"id": KEYS, "body": bodies}))
+        write_deltalake(folder / "source", documents(KEYS))
 
 
 class Remote(Batch):
     """A batch that asks an endpoint."""
 
     def __init__(self, folder, endpoint, **options):
-        asks = AT_AN_ENDPOINT.format(url=endpoint.base_url, slots=SLOTS)
-        super().__init__(folder, asks, endpoint, **options)
+        super().__init__(folder, at_an_endpoint(endpoint), endpoint, **options)
 
 
 class Local(Batch):
@@ -122,11 +116,8 @@ def test_the_driver_is_killed_at_a_commit(tmp_path, step, when):
 @pytest.mark.parametrize("mode", ["append", "merge", "overwrite"])
 def test_a_commit_lands_and_its_answer_is_lost(tmp_path, step, mode):
     tally = TALLIES.of(f"batch, {mode}: the {step}'s commit lands, its answer is lost")
-    with FakeEndpoint() as endpoint:
-        job = Remote(tmp_path / "job", endpoint, mode=mode)
-        assert job.start(*LOST_AT, step).wait(300) == 1
-        job.finish()
-        job.count(tally, in_flight=0)
+    program = (*LOST_AT, step)
+    answer_lost(tally, program, lambda name, it: Remote(tmp_path / name, it, mode=mode))
     assert tally.is_clean, tally
 
 

@@ -2,15 +2,16 @@
 
 import sys
 
-import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from disturbed import (
     KEYS,
-    SLOTS,
     Job,
+    answer_lost,
     answered,
     asked,
+    at_an_endpoint,
+    documents,
     drivers_killed_at_a_step,
     drivers_killed_at_requests,
     workers_killed_at_requests,
@@ -19,16 +20,11 @@ from killing import killed_at, lost_answer
 from rounds import long
 from tally import TALLIES, rows_of
 
-from chains.models.fake.endpoint import FakeEndpoint
-
 pytestmark = [pytest.mark.process, long]
 
-COMMAND = [sys.executable, "-c", "import sys; from jobs.cli import main; sys.exit(main())"]
 SETTINGS = """
 source: {{table: ./source, key: id, columns: {{document: body}}}}
 target: {{table: ./target, on_delete: delete}}
-chain: {{name: summarize, model: endpoint:fake/m}}
-endpoints: {{fake: {{base_url: "{url}", concurrency: {slots}, attempts: 1}}}}
 ledger: {{table: ./ledger}}
 spark: {{master: "{master}"}}
 """
@@ -48,15 +44,15 @@ class Refresh(Job):
     """A refresh whose target is in step with the source until half of the rows come."""
 
     def __init__(self, folder, endpoint, *, master="local[2]"):
-        super().__init__(folder, COMMAND, ["refresh", "job.yml"], endpoint)
+        super().__init__(folder, ["refresh", "job.yml"], endpoint)
         folder.mkdir()
-        text = SETTINGS.format(url=endpoint.base_url, slots=SLOTS, master=master)
-        (folder / "job.yml").write_text(text)
+        text = SETTINGS.format(master=master)
+        (folder / "job.yml").write_text(text + at_an_endpoint(endpoint))
         feed = {"delta.enableChangeDataFeed": "true"}
-        write_deltalake(self.source, rows([*OLD, GONE]), configuration=feed)
+        write_deltalake(self.source, documents([*OLD, GONE]), configuration=feed)
         self.finish()
         DeltaTable(self.source).delete(f"id = '{GONE}'")
-        write_deltalake(self.source, rows(NEW), mode="append")
+        write_deltalake(self.source, documents(NEW), mode="append")
 
     @property
     def source(self):
@@ -68,10 +64,6 @@ class Refresh(Job):
     def count(self, tally, in_flight):
         super().count(tally, in_flight)
         assert GONE not in {row["id"] for row in rows_of(self.folder / "target")}
-
-
-def rows(keys):
-    return pa.table({"id": keys, "body": [f"key={key} text" for key in keys]})
 
 
 def of_the_new_rows(reached):
@@ -102,11 +94,7 @@ def test_the_driver_is_killed_at_a_commit(tmp_path, step, when):
 @pytest.mark.parametrize("step", ["ledger", "target"])
 def test_a_commit_lands_and_its_answer_is_lost(tmp_path, step):
     tally = TALLIES.of(f"refresh: the {step}'s commit lands, its answer is lost")
-    with FakeEndpoint() as endpoint:
-        job = Refresh(tmp_path / "job", endpoint)
-        assert job.start(*LOST_AT, step).wait(300) == 1
-        job.finish()
-        job.count(tally, in_flight=0)
+    answer_lost(tally, (*LOST_AT, step), lambda name, it: Refresh(tmp_path / name, it))
     assert tally.is_clean, tally
 
 

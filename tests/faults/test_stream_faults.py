@@ -7,10 +7,11 @@ import uuid
 import pytest
 from disturbed import (
     KEYS,
-    SLOTS,
     Job,
+    answer_lost,
     answered,
     asked,
+    at_an_endpoint,
     drivers_killed_at_a_step,
     drivers_killed_at_requests,
     workers_killed_at_requests,
@@ -19,19 +20,15 @@ from killing import killed_at, lost_answer
 from rounds import long
 from tally import TALLIES
 
-from chains.models.fake.endpoint import FakeEndpoint
 from jobs.producer import Record, produce
 
 pytestmark = [pytest.mark.process, long]
 
-COMMAND = [sys.executable, "-c", "import sys; from jobs.cli import main; sys.exit(main())"]
 SETTINGS = """
 source:
   kafka: {{topic: {topic}, bootstrap: "{bootstrap}", schema: "id string, body string"}}
   columns: {{document: body}}
 target: {{table: ./target, mode: append, keep: [id]}}
-chain: {{name: summarize, model: endpoint:fake/m}}
-endpoints: {{fake: {{base_url: "{url}", concurrency: {slots}, attempts: 1}}}}
 ledger: {{table: ./ledger}}
 checkpoint: ./checkpoint
 spark: {{master: "{master}"}}
@@ -51,12 +48,11 @@ class Stream(Job):
     """A stream over what a topic has, which stops at its end."""
 
     def __init__(self, folder, endpoint, broker, *, master="local[2]"):
-        super().__init__(folder, COMMAND, ["stream", "stream.yml", "--available-now"], endpoint)
+        super().__init__(folder, ["stream", "stream.yml", "--available-now"], endpoint)
         folder.mkdir()
         topic = f"faults-{uuid.uuid4().hex[:8]}"
-        given = {"url": endpoint.base_url, "bootstrap": broker.bootstrap, "slots": SLOTS}
-        text = SETTINGS.format(topic=topic, master=master, **given)
-        (folder / "stream.yml").write_text(text)
+        text = SETTINGS.format(topic=topic, master=master, bootstrap=broker.bootstrap)
+        (folder / "stream.yml").write_text(text + at_an_endpoint(endpoint))
         produce(broker.bootstrap, topic, map(message, KEYS), partitions=2)
 
 
@@ -85,11 +81,8 @@ def test_the_driver_is_killed_at_a_commit(tmp_path, broker, step, when):
 
 def test_a_commit_lands_and_its_answer_is_lost(tmp_path, broker):
     tally = TALLIES.of("stream: the target's commit lands, its answer is lost")
-    with FakeEndpoint() as endpoint:
-        job = Stream(tmp_path / "job", endpoint, broker)
-        assert job.start(*LOST_AT, "commit").wait(300) == 1
-        job.finish()
-        job.count(tally, in_flight=0)
+    program = (*LOST_AT, "commit")
+    answer_lost(tally, program, lambda name, it: Stream(tmp_path / name, it, broker))
     assert tally.is_clean, tally
 
 

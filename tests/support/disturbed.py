@@ -3,10 +3,12 @@
 import os
 import signal
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 from select import select
 
+import pyarrow as pa
 from rounds import FIRST, ROUNDS
 from tally import rows_of
 
@@ -15,14 +17,19 @@ from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 ROWS = 24
 SLOTS, WORKERS = 2, 2
 IN_FLIGHT = SLOTS * WORKERS
+COMMAND = (str(Path(sys.executable).parent / "gristmill"),)
 KEYS = [f"r{i:02d}" for i in range(ROWS)]
+_AT_AN_ENDPOINT = """
+chain: {{name: summarize, model: endpoint:fake/m}}
+endpoints: {{fake: {{base_url: "{url}", concurrency: {slots}, attempts: 1}}}}
+"""
 
 
 class Job:
-    """A command over rows that carry their key, in a folder; `words` follow the program."""
+    """A command over rows that carry their key, in a folder; `words` follow `gristmill`."""
 
-    def __init__(self, folder, program, words, endpoint=None):
-        self.folder, self.program, self.words = folder, program, words
+    def __init__(self, folder, words, endpoint=None):
+        self.folder, self.words = folder, words
         self.endpoint = endpoint
 
     def calls(self):
@@ -37,7 +44,7 @@ class Job:
         """Start it in a process group of its own, by another program where one is given."""
         with (self.folder / "log").open("a") as log:
             return subprocess.Popen(
-                [*(program or self.program), *self.words],
+                [*(program or COMMAND), *self.words],
                 cwd=self.folder,
                 start_new_session=True,
                 stdout=log,
@@ -56,6 +63,16 @@ class Job:
         """Run it by a program that kills itself."""
         code = self.start(*program).wait(300)
         assert code == -signal.SIGKILL, (self.folder / "log").read_text()[-3000:]
+
+
+def documents(keys):
+    """Return the rows of a source."""
+    return pa.table({"id": keys, "body": [f"key={key} text" for key in keys]})
+
+
+def at_an_endpoint(endpoint):
+    """Return the settings of a job that asks an endpoint, each row once."""
+    return _AT_AN_ENDPOINT.format(url=endpoint.base_url, slots=SLOTS)
 
 
 def points():
@@ -97,6 +114,15 @@ def drivers_killed_at_a_step(tally, program, make):
             job.killed(*program)
             job.finish()
             job.count(tally, in_flight=0)
+
+
+def answer_lost(tally, program, make):
+    """Run a job by a program in which a commit lands and fails after it; it is run once more."""
+    with FakeEndpoint() as endpoint:
+        job = make("job", endpoint)
+        assert job.start(*program).wait(300) == 1
+        job.finish()
+        job.count(tally, in_flight=0)
 
 
 def workers_killed_at_requests(tally, make, reached=asked):
