@@ -23,8 +23,6 @@ _QUIET = {
 }
 # MLflow's own are 7 attempts over four minutes.
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
-
-
 _SHOWN = 150  # characters of each end of what a store says
 
 

@@ -93,9 +93,10 @@ def _parts(error: BaseException, text: str) -> tuple[str, str]:
     """Return what an error says first, and the first cause of a Java one."""
     if isinstance(error, PythonException):
         return str((_OF_PYTHON.findall(text) or [text])[-1]), ""
-    lines = text.partition(_PLAN_OF_A_STREAM)[0].splitlines()
+    said = text.partition(_PLAN_OF_A_STREAM)[0].splitlines()
+    lines = [it[:_LONGEST_LINE] for it in said if it.strip()]
     *_, cause = ["", *(it for it in lines if it.startswith("Caused by: "))]
-    if isinstance(error, Py4JError) and (said := _OF_JAVA.search(text)):
-        return str(said[1]), cause[:_LONGEST_LINE]
-    first = [it for it in lines if it.strip() and not it.lstrip().startswith(("at ", "Caused by:"))]
-    return "\n".join(it[:_LONGEST_LINE] for it in first[:_MOST_LINES]), cause[:_LONGEST_LINE]
+    if isinstance(error, Py4JError) and (java := _OF_JAVA.search(text)):
+        return str(java[1]), cause
+    first = [it for it in lines if not it.lstrip().startswith(("at ", "Caused by:"))]
+    return "\n".join(first[:_MOST_LINES]), cause

@@ -57,12 +57,12 @@ def _run(
         changes = find_changes(spark, settings, work, source, ledger, target, memory, step)
     report = RefreshReport.of(run.id, settings, changes, work)
     rows = Table.named(settings.source.table).read(spark, source.version)
+    counted = in_background(rows.count)
     with changes:
         if changes.is_nothing:
             if memory.last is None or memory.last.version != source.version:
                 target.note(spark, step)
-            return report.ended(rows.count(), None, Kinds(), target.errors(spark), clock)
-        counted = in_background(rows.count)
+            return report.ended(counted.result(), None, Kinds(), target.errors(spark), clock)
         budget = budget_of(settings, work.models, confirm)
         with clock.step("complete"), leasing(spark, settings, work) as leased:
             answered = flow.run(changes.rows, leased(work), ledger, run.id, watch, budget)

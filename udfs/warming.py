@@ -10,24 +10,20 @@ from chains.base import Chain
 from udfs.arrow import Pinned
 from udfs.completion import question_udf, variables_struct
 
-_KINDS = {"integer": "long", "number": "double", "boolean": "boolean"}
-
 
 def start_workers(spark: SparkSession, pinned: Pinned) -> Thread:
     """Let each of the session's cores ask an empty question, beside what the caller does.
 
     To start a Python worker and load chains in it takes a second, in which a driver that looks at
     tables leaves the other cores idle. No model is asked. What goes wrong here goes wrong in the
-    run as well, which tells it. Returns the thread that waits for them.
+    run as well, which tells it. Returns the thread that waits for them; a command that ends before
+    them does not.
     """
 
     def start() -> None:
         with suppress(Exception):
             chain = Chain.from_spec(pinned.chain)
-            variables = chain.template.variables.items()
-            empty = [
-                F.lit(None).cast(_KINDS.get(kind, "string")).alias(it) for it, kind in variables
-            ]
+            empty = [F.lit(None).cast("string").alias(it) for it in chain.template.variables]
             cores = spark.sparkContext.defaultParallelism
             rows = spark.range(cores, numPartitions=cores).select(*empty)
             rows.select(question_udf(pinned)(variables_struct(chain, {}))).collect()
