@@ -1,4 +1,4 @@
-"""How misses lie in tasks: those that begin alike together, or else those of alike lengths."""
+"""How misses lie in tasks: with those that begin alike, or of alike length, or in equal shares."""
 
 from collections.abc import Iterable, Sequence
 from functools import reduce
@@ -71,6 +71,11 @@ def in_tasks_of_alike_lengths(
     before = list(accumulate(work, initial=0.0))
     place = _of(before, in_class) + within * _of(work, in_class)
     return payers.withColumn("_task", _task(place, rounds))
+
+
+def in_tasks_of_as_many_rows(payers: DataFrame, tasks: int) -> DataFrame:
+    """Return the rows with `_task`: dealt out in turn, since a hash leaves tasks a tenth apart."""
+    return payers.repartition(tasks).withColumn("_task", F.spark_partition_id())
 
 
 def in_tasks_of_like_beginnings(payers: DataFrame, tasks: int) -> DataFrame:

@@ -31,6 +31,7 @@ from udfs.layout import (
     WORTH_SHARING,
     beginning,
     in_tasks_of_alike_lengths,
+    in_tasks_of_as_many_rows,
     in_tasks_of_like_beginnings,
     length,
     repeated_bytes,
@@ -351,10 +352,12 @@ class Pass:
         if counts.repeated_bytes > WORTH_SHARING * counts.text_bytes:
             laid_out = in_tasks_of_like_beginnings(payers, tasks)
             order = [*self._begins, *order]
-        else:
-            bounds = counts.lengths or [] if size.by_length else []
+        elif size.by_length:
+            bounds = counts.lengths or []
             work = size.work(bounds, counts.misses, counts.text_bytes)
             laid_out = in_tasks_of_alike_lengths(payers, bounds, work, rounds)
+        else:
+            laid_out = in_tasks_of_as_many_rows(payers, tasks)
         rows = self.source.join(laid_out, list(self.work.key))
         return rows.repartitionById(tasks, F.col("_task")).sortWithinPartitions(*order)
 
