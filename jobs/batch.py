@@ -43,7 +43,6 @@ def _run(
     with clock.step("pin"):
         work = pin_work(settings)
         source = open_source(spark, settings, work.chain)
-        Table.named(settings.source.table).read_ahead(spark)
         work = run.pinned(replace(work, source=source.ref))
         target = Target.of(settings.target, settings.source.key)
         target.check(spark)

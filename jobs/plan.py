@@ -85,7 +85,6 @@ def run_plan(spark: SparkSession, settings: Settings, sample: int = 0) -> PlanRe
     with clock.step("pin"):
         work = pin_work(settings)
         source = open_source(spark, settings, work.chain)
-        Table.named(settings.source.table).read_ahead(spark)
         work = replace(work, source=source.ref)
         target = Target.of(settings.target, settings.source.key)
         target.check(spark)

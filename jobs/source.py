@@ -55,6 +55,7 @@ def open_source(spark: SparkSession, settings: Settings, chain: Chain) -> Source
     version = settings.source.version
     if version is None:
         version = table.version(spark)
+        table.read_ahead(spark)
     rows = table.read(spark, version)
     ref = f"{settings.source.table}@{version}"
     _check_columns(ref, rows, settings, chain)
