@@ -1,5 +1,8 @@
 """W8: a job that is killed when half of its rows are answered, and run again."""
 
+from dataclasses import replace
+from pathlib import Path
+
 from bench import tables
 from bench.results import Section, figure, settings, spread, weather
 from bench.trials import Bench, Contender, Task, Trial, median, values
@@ -10,25 +13,28 @@ WHOLE, KILLED = "whole", "killed"
 SLOTS = 16
 
 
-def contenders() -> list[Contender]:
+def contenders(rows: int) -> list[Contender]:
+    gristmill = Contender(
+        "gristmill batch",
+        "killed_job",
+        task={"job": "gristmill", "rows": rows},
+        settings=f"the command; local[2], 2 tasks with concurrency: {SLOTS // 2}",
+    )
+    longer = {"job": "gristmill", "rows": 4 * rows}
     return [
-        Contender(
-            "gristmill batch",
-            "killed_job",
-            task={"job": "gristmill"},
-            settings=f"the command; local[2], 2 tasks with concurrency: {SLOTS // 2}",
-        ),
+        gristmill,
+        replace(gristmill, name=f"gristmill batch, {4 * rows:,} rows", task=longer),
         Contender(
             "spark udf",
             "killed_job",
-            task={"job": "spark"},
+            task={"job": "spark", "rows": rows},
             settings="scalar Arrow UDF to a Delta table, local[2], 2 tasks, "
             f"spark.sql.execution.pythonUDF.arrow.concurrency.level: {SLOTS // 2}",
         ),
         Contender(
             "daft udf",
             "killed_job",
-            task={"job": "daft"},
+            task={"job": "daft", "rows": rows},
             settings=f"asynchronous class UDF with {SLOTS} slots, write_deltalake; this release of "
             "Daft has no checkpointing",
         ),
@@ -37,22 +43,29 @@ def contenders() -> list[Contender]:
 
 def run(bench: Bench) -> list[Section]:
     count, latency = bench.size(1200, 64), 0.8 if not bench.smoke else 0.2
-    rows = [(f"{i:05d}", f"key={i:05d} text") for i in range(count)]
-    table = tables.write(bench.work / "resume", rows)
-    asked = {"table": table, "rows": count, "slots": SLOTS, "latency": latency, "digest": False}
+    asked = {"slots": SLOTS, "latency": latency, "digest": False}
+
+    def table_of(rows: int) -> str:
+        texts = [(f"{i:05d}", f"key={i:05d} text") for i in range(rows)]
+        return tables.write(bench.work / f"resume-{rows}", texts)
+
+    of_rows = {rows: table_of(rows) for rows in (count, 4 * count)}
 
     def steps(contender: Contender, repeat: int) -> list[Task]:
-        out = out_for(bench, contender)
-        return [asked | {"step": step, "out": f"{out}-{step}"} for step in (WHOLE, KILLED)]
+        out = Path(out_for(bench, contender))
+        out.mkdir()
+        told = asked | {"table": of_rows[contender.task["rows"]]}
+        return [told | {"step": step, "out": str(out / step)} for step in (WHOLE, KILLED)]
 
-    racing = contenders()
+    racing = contenders(count)
     trials = bench.race(racing, steps, warm_up=lambda c, r: None)
     columns = ["contender", "whole s", "resumed s", "of whole", "whole, in session s"]
     columns += ["resumed, in session s", "of whole, in session"]
     columns += ["calls", "asked again", f"beyond {SLOTS} in flight", "lost", "doubled"]
     notes = [
-        f"{count:,} rows, {SLOTS} slots, {latency} s an answer. kill -9 of the whole process group "
-        "when the endpoint has answered half of the rows, then the same command again.",
+        f"{count:,} rows where nothing else is said, {SLOTS} slots, {latency} s an answer. kill -9 "
+        "of the whole process group when the endpoint has answered half of the rows, then the same "
+        "command again.",
         "s: of the command, from its start to its end. in session: without imports and start of "
         "the session, as the job says.",
         "calls, asked again: of both runs together, as the endpoint counts them. What was in "
