@@ -72,12 +72,20 @@ class Target:
         return Written(written, dead)
 
     def _fresh(self, questions: DataFrame, spark: SparkSession, base: int) -> DataFrame:
-        """Return the questions whose rows the target lacks, or has for another question."""
+        """Return the questions whose rows the target lacks, or has for another question.
+
+        Neither an empty input nor a row that cannot be asked has a fingerprint: `_empty` tells them
+        apart.
+        """
         if base < 0 or self.mode == "overwrite":
             return questions
-        there = self.table.read(spark, base).select(*self.key, "fingerprint")
-        columns = (*self.key, "fingerprint") if self.mode == "merge" else self.key
-        return with_keys(questions, there, columns, "left_anti")
+        there = self.table.read(spark, base)
+        if self.mode == "append":
+            return with_keys(questions, there.select(*self.key), self.key, "left_anti")
+        empty = F.coalesce(F.col("error.code") == EmptyInput.code, F.lit(False)).alias("_empty")
+        columns = (*self.key, "fingerprint", "_empty")
+        has = there.select(*self.key, "fingerprint", empty)
+        return with_keys(questions.select("*", empty), has, columns, "left_anti").drop("_empty")
 
     def _write_answers(self, rows: DataFrame, any_rows: bool, commit: Commit) -> int:
         if self.mode == "overwrite":

@@ -1,9 +1,11 @@
 """What runs are asking right now, so that no two of them pay for the same question.
 
 Before a run asks, it takes a number and tells its questions, in a file of its journal. A run that
-finds one of its questions with a lower number waits for that run's end. The numbers are those of
-Lamport's bakery algorithm ("A New Solution of Dijkstra's Concurrent Programming Problem", CACM
-17(8), 1974): all it needs of a storage is that a file which was written is seen.
+finds one of its questions with a lower number waits for that run's end. One that has ended, but
+whose answers nobody has taken into the ledger yet, comes before it too: they are to be taken first.
+The numbers are those of Lamport's bakery algorithm ("A New Solution of Dijkstra's Concurrent
+Programming Problem", CACM 17(8), 1974): all it needs of a storage is that a file which was written
+is seen.
 """
 
 import json
@@ -19,6 +21,7 @@ from udfs.lease import LEASE, dead, has_ended
 
 LOG = logging.getLogger("gristmill")
 MOST_QUESTIONS = 1_000_000
+TAKEN = "_taken"  # a file of a journal whose answers another run has taken into the ledger
 LOOK_SECONDS = 0.5
 SECONDS_BETWEEN_DEATHS = 30.0
 _CLAIM = "_claim"
@@ -38,7 +41,11 @@ class Claim:
 
     def is_before(self, other: "Claim") -> bool:
         """Whether it has a question of the other one, and a lower number."""
-        if (self.number, self.run) > (other.number, other.run) or self.asker != other.asker:
+        return (self.number, self.run) < (other.number, other.run) and self.meets(other)
+
+    def meets(self, other: "Claim") -> bool:
+        """Whether it has a question of the other one."""
+        if self.asker != other.asker:
             return False
         if self.heads is None or other.heads is None:
             return True
@@ -68,12 +75,14 @@ class Claims:
     def make(self, run: str, asker: str, heads: np.ndarray | None) -> list[str]:
         """Tell what a run is going to ask; its lease is there already.
 
-        Returns the runs that came before it and ask some of the same.
+        Returns the runs that came before it and ask, or have asked, some of the same.
         """
         told = [it for it in map(self._told, self._living(run)) if it]
         own = Claim(run, 1 + max((it.number for it in told), default=0), asker, heads)
         (self.journals / run / _CLAIM).replace(own.encode())
-        return [it.run for it in self._numbered(self._living(run)) if it.is_before(own)]
+        before = {it.run for it in self._numbered(self._living(run)) if it.is_before(own)}
+        left = [it for it in map(self._told, self._ended(run)) if it]
+        return sorted(before.union(it.run for it in left if it.meets(own)))
 
     def wait(
         self, runs: Collection[str], what: str = "a run that asks some of the same prompts"
@@ -106,8 +115,15 @@ class Claims:
             return None
 
     def _living(self, but: str) -> list[str]:
-        names = [it for it in self.journals.names() if it != but]
-        return [it for it in names if not has_ended(self._lease(it))]
+        return [it for it in self._others(but) if not has_ended(self._lease(it))]
+
+    def _ended(self, but: str) -> list[str]:
+        """Return runs whose journals nobody has taken yet."""
+        names = [it for it in self._others(but) if has_ended(self._lease(it))]
+        return [it for it in names if not (self.journals / it / TAKEN).exists()]
+
+    def _others(self, but: str) -> list[str]:
+        return [it for it in self.journals.names() if it != but]
 
     def _lease(self, run: str) -> Place:
         return self.journals / run / LEASE

@@ -14,14 +14,14 @@ from time import time
 from pyspark.sql import DataFrame, SparkSession
 
 from chains.errors import JobError
-from udfs.claims import Claims
+from udfs.claims import TAKEN, Claims
 from udfs.columns import ledger_type
 from udfs.files import Place
 from udfs.lease import LEASE, Lease, dead
 from udfs.task_journal import Span, spans
 
 KEPT_AFTER_DEATH = timedelta(days=1)
-_WHOLE, _TAKEN = "_SUCCESS", "_taken"
+_WHOLE = "_SUCCESS"
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Journal:
         Raises JobError where another run has taken this one for dead.
         """
         yield
-        if (self._place(name) / _TAKEN).exists():
+        if (self._place(name) / TAKEN).exists():
             raise JobError(
                 f"journal {name}: this run stood still for so long that another one took it for "
                 "dead. Run it again: what was answered is in the ledger"
@@ -91,9 +91,9 @@ class Journal:
         Those that were taken long ago are dropped; a living run may still read newer ones.
         """
         names = set(Place(self.spark, self.folder).names())
-        taken = {it for it in names if (self._place(it) / _TAKEN).exists()}
+        taken = {it for it in names if (self._place(it) / TAKEN).exists()}
         for name in taken:
-            if self._is_old(name, _TAKEN):
+            if self._is_old(name, TAKEN):
                 self.drop(name)
         leased = {it for it in names - taken if (self._place(it) / LEASE).exists()}
         # A micro-batch's journal has no lease: its stream finds it again by its name.
@@ -103,7 +103,7 @@ class Journal:
 
     def told_taken(self, name: str) -> None:
         """Mark a journal whose answers are in the ledger."""
-        mark = self._place(name) / _TAKEN
+        mark = self._place(name) / TAKEN
         if not mark.exists():
             mark.replace(b"")
 

@@ -89,12 +89,12 @@ class Ledger:
         journal = self.journal(spark)
         return newest(journal.read(name)) if journal.has_retries(name) else journal.read(name)
 
-    def rows(self, spark: SparkSession) -> DataFrame | None:
-        """Return what is answered as of now, None while nothing is.
+    def rows(self, spark: SparkSession, version: int | None = None) -> DataFrame | None:
+        """Return what is answered as of a version, by default the newest; None while nothing is.
 
         Later commits change nothing of it: an answer that lands meanwhile makes no miss a hit.
         """
-        version = self.table.version(spark)
+        version = self.table.version(spark) if version is None else version
         return self.table.read(spark, version) if version >= _FIRST_ANSWERS else None
 
     def compact(self, spark: SparkSession) -> None:

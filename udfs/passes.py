@@ -134,7 +134,8 @@ class Pass:
         self.spark: SparkSession = source.sparkSession
         self.paid = Paid()
         self.budget = budget
-        self._ledger_rows = ledger.rows(self.spark)
+        self._looked_at = ledger.table.version(self.spark)
+        self._ledger_rows = ledger.rows(self.spark, self._looked_at)
         self._journal: str | None = None
         self._taking: Future[None] | None = None
         self._submitted: Submitted | None = None
@@ -191,8 +192,9 @@ class Pass:
         """Ask the model for the misses, each once: into the journal, then into the ledger.
 
         What is in the journal is safe, so the ledger takes it while the caller goes on. Misses
-        that the budget does not hold are not asked. Where another run was asking some of them,
-        nothing is asked: that run's end is waited for, and False returned.
+        that the budget does not hold are not asked. Where another run is asking some of them, or
+        has answered some since the ledger was looked at, nothing is asked: that run's end is waited
+        for, and False returned.
         """
         asked = self._affordable()
         if asked.prompts == 0:
@@ -202,7 +204,7 @@ class Pass:
         with ExitStack() as alive:
             alive.enter_context(journal.alive(name))
             before = journal.claims.make(name, self._asker(), self._claimed(asked.prompts))
-            if before and self.work.reuse:
+            if self.work.reuse and (before or self._is_answered_meanwhile()):
                 alive.close()
                 journal.drop(name)
                 journal.claims.wait(before)
@@ -261,19 +263,19 @@ class Pass:
             length(chain).alias("_length"),
             *beginning(chain),
             PART_ERROR,
-            ask(self.work.variables()).alias("question"),
+            ask(self.work.variables()).alias("_question"),
         )
         asks = F.col(PART_ERROR).isNull()
-        parts = F.when(asks, F.col("question.parts"))
+        parts = F.when(asks, F.col("_question.parts"))
         too_long = F.when(parts.isNotNull() & F.lit(last), error_column(too_many_rounds()))
         return asked.select(
             *of_row,
             "_length",
             *self._begins,
-            F.when(asks, F.col("question.fingerprint")).alias("fingerprint"),
-            F.coalesce(PART_ERROR, "question.error", too_long).alias("error"),
+            F.when(asks, F.col("_question.fingerprint")).alias("fingerprint"),
+            F.coalesce(PART_ERROR, "_question.error", too_long).alias("error"),
             F.when(~F.lit(last), parts).alias("_parts"),
-            F.col("question.input_tokens").alias("input_tokens"),
+            F.col("_question.input_tokens").alias("input_tokens"),
         )
 
     def _broken_keys(self) -> TableError:
@@ -313,6 +315,12 @@ class Pass:
         fits = self._asked.agg(F.count("*"), F.coalesce(F.sum("input_tokens"), F.lit(0))).first()
         assert fits is not None
         return self.budget.spending(fits[0], fits[1], answer)
+
+    def _is_answered_meanwhile(self) -> bool:
+        """Whether the ledger has got an answer that would be asked for again."""
+        version = self.ledger.table.version(self.spark)
+        rows = self.ledger.rows(self.spark, version) if version > self._looked_at else None
+        return rows is not None and not answers_to(self._asked, rows).isEmpty()
 
     def _asker(self) -> str:
         """Return what names chain and model; the questions of others are never the same."""

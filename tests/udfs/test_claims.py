@@ -3,7 +3,7 @@
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from threading import Event
 
 import numpy as np
@@ -11,13 +11,15 @@ import pytest
 from local_models import GATE, NOTES
 
 from chains import load_chain, resolve_model
+from chains.errors import JobError
 from udfs import claims, flow
-from udfs.claims import Claims
+from udfs.claims import TAKEN, Claims
 from udfs.completion import pin
 from udfs.delta import Table
 from udfs.files import Place
 from udfs.lease import LEASE, Lease
 from udfs.ledger import Ledger
+from udfs.passes import Pass
 from udfs.work import Work
 
 pytestmark = pytest.mark.spark
@@ -77,6 +79,33 @@ def test_of_two_runs_that_ask_the_same_one_pays_and_both_have_answers(spark, led
     assert (found, found_too) == ({"a": "A", "b": "B"}, {"b": "B", "c": "C"})
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_another_run_answers_while_this_one_plans_is_not_asked_again(
+    spark, ledger, monkeypatch, killed
+):
+    GATE.touch()
+    source = spark.createDataFrame([("a", "a"), ("b", "b")], "id string, document string")
+    affordable, take = Pass._affordable, Ledger.take
+
+    def killed_before(self, spark, name):
+        monkeypatch.setattr(Ledger, "take", take)
+        raise JobError("killed")
+
+    def beaten(self):
+        """Let another run begin and end before this one claims."""
+        monkeypatch.setattr(Pass, "_affordable", affordable)
+        if killed:
+            monkeypatch.setattr(Ledger, "take", killed_before)
+        with suppress(JobError), flow.run(source, WORK, ledger, "run-2"):
+            pass
+        return affordable(self)
+
+    monkeypatch.setattr(Pass, "_affordable", beaten)
+    with flow.run(source, WORK, ledger, "run-1") as answered:
+        assert [it["result"] for it in answered.rows("run-1").sort("id").collect()] == ["A", "B"]
+    assert calls() == 2
+
+
 @pytest.fixture
 def journals(spark, tmp_path):
     """Return the folder of the journals, as a `Place`."""
@@ -90,10 +119,12 @@ def begin(journals):
         yield lambda run: leases.enter_context(Lease(journals / run / LEASE))
 
 
-def test_only_a_living_run_with_the_same_question_is_before(journals, begin):
+def test_only_a_run_with_the_same_question_that_is_not_taken_yet_is_before(journals, begin):
     mine, others, runs = np.array([3, 5], np.uint64), np.array([4, 6], np.uint64), Claims(journals)
-    with Lease(journals / "ended" / LEASE):
-        runs.make("ended", "chain", mine)
+    for run, heads in (("ended", mine), ("ended with others", others), ("taken", mine)):
+        with Lease(journals / run / LEASE):
+            runs.make(run, "chain", heads)
+    (journals / "taken" / TAKEN).write(b"")
     asked = {
         "one": ("chain", mine),
         "two": ("chain", others),
@@ -103,11 +134,11 @@ def test_only_a_living_run_with_the_same_question_is_before(journals, begin):
     }
     before = {run: [begin(run), sorted(runs.make(run, *it))][1] for run, it in asked.items()}
     assert before == {
-        "one": [],
-        "two": [],
+        "one": ["ended"],
+        "two": ["ended with others"],
         "three": [],
-        "same": ["one"],
-        "any": ["one", "same", "two"],
+        "same": ["ended", "one"],
+        "any": ["ended", "ended with others", "one", "same", "two"],
     }
 
 
@@ -132,5 +163,5 @@ def test_a_run_that_died_is_not_waited_for(journals, begin):
     lease = journals / "dead" / LEASE
     lease.replace(json.dumps({**json.loads(lease.read()), "since": "1"}).encode())
     begin("here")
-    assert runs.make("here", "chain", None) == []
+    assert runs.make("here", "chain", None) == ["dead"]
     runs.wait(["dead"])
