@@ -7,12 +7,16 @@ from operator import and_
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from chains.errors import EmptyInput, JobError, TableError
 from jobs.changes import with_keys
+from jobs.fitting import misfits
 from jobs.settings import TargetSettings
 from udfs.cascade import Passes
 from udfs.delta import Commit, Table
+from udfs.schema import result_type
+from udfs.work import Work
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,22 @@ class Target:
             raise TableError(
                 f"target.table {self.table.name!r}: expected a table that this job wrote; it has "
                 f"no columns {missing}. Choose another table, or target.mode overwrite"
+            )
+
+    def check_types(self, spark: SparkSession, work: Work, rows: DataFrame) -> None:
+        """Raise TableError where a column of the target is of another type than a run would write.
+
+        Delta would cast what it merges, and make 0 of 0.5. `rows` are the source's.
+        """
+        if self.mode == "overwrite" or self.table.version(spark) < 0:
+            return
+        kind = result_type(work.pinned.chain.response_schema)
+        now = rows.select(*work.key, *work.keep).schema
+        now = T.StructType([*now.fields, T.StructField("result", kind)])
+        if found := list(misfits(self.table.read(spark).schema, now, "")):
+            raise TableError(
+                f"target.table {self.table.name!r}: its columns cannot hold what a run would write "
+                f"now: {'; '.join(found)}. Choose another table, or change its columns"
             )
 
     def write(self, answered: Passes, run_id: str) -> "Written":

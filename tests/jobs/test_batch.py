@@ -149,6 +149,34 @@ def test_rejected_credential_leaves_rows_pending_for_the_next_run(spark, job, wr
     assert read("target_errors") == []
 
 
+def test_a_row_that_was_empty_and_cannot_be_asked_now_is_a_dead_letter(
+    spark, job, write, read, endpoint
+):
+    """Neither has a fingerprint."""
+    few = at(endpoint, "chain.max_input_chars=10")
+    write([("a", ""), ("b", "")])
+    run_batch(spark, job(*few))
+    write([("a", "longer than ten"), ("b", "")])
+    report = run_batch(spark, job(*few))
+    assert report.errors == {"input_too_large": 1}
+    assert [row["id"] for row in read("target_errors")] == ["a"]
+
+
+def test_a_target_whose_columns_cannot_hold_the_rows_is_refused_before_anything_is_paid(
+    spark, job, write, endpoint, tmp_path
+):
+    """A merge would cast, and make 0 of 0.5."""
+    write([("a", "key=a", 1)], "id string, body string, score int")
+    run_batch(spark, job(*at(endpoint, "target.keep=[score]")))
+    changed = spark.createDataFrame([("a", "key=b", 0.5)], "id string, body string, score double")
+    changed.write.format("delta").save(f"{tmp_path}/changed")
+    again = job(*at(endpoint, "target.keep=[score]", f"source.table={tmp_path}/changed"))
+    for run in (run_plan, run_batch):
+        with pytest.raises(TableError, match="score: int there, double now"):
+            run(spark, again)
+    assert len(endpoint.calls()) == 1
+
+
 def test_every_row_tells_what_it_is_made_of(spark, job, write, read, endpoint):
     write(documents(1))
     report = run_batch(spark, job(*at(endpoint)))
