@@ -186,6 +186,13 @@ class OtelSettings(Section):
         return self
 
 
+def _same_for_all(table: str) -> str:
+    """Return a name of a table in the way of writing that all its names share."""
+    if "/" not in table:
+        return table.replace("`", "").casefold()
+    return table.rstrip("/") if ":" in table else str(Path(table).absolute())
+
+
 class JobSettings(Section):
     """What the settings of all jobs share; docs/settings.md explains every key."""
 
@@ -208,6 +215,18 @@ class JobSettings(Section):
         if prices and (len(prices) != models or len({it.currency for it in prices}) > 1):
             expected = f"expected a price for each of {models} models, in one currency"
             raise PydanticCustomError("price", f"chain.price: {expected}; found {len(prices)}")
+        return self
+
+    @model_validator(mode="after")
+    def _tables_are_apart(self) -> "JobSettings":
+        """Refuse a job that would write over its own source, or make of a ledger a target."""
+        source = getattr(getattr(self, "source", None), "table", None)
+        target = self.target.table.rstrip("/")
+        tables = {"source.table": source, "target.table": target, "ledger.table": self.ledger.table}
+        named: dict[str, str] = {_same_for_all(f"{target}_errors"): "target.table's dead letters"}
+        for key, table in tables.items():
+            if table is not None and (other := named.setdefault(_same_for_all(table), key)) != key:
+                raise PydanticCustomError("table", f"{key}: expected a table apart from {other}")
         return self
 
     @property

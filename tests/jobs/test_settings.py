@@ -77,6 +77,9 @@ def test_any_key_can_be_set(conf):
         ("on_error=explode", "on_error: .*found 'explode'"),
         ("spark.packages=maybe", "spark.packages: .*found 'maybe'"),
         ("chain.price=5", r"chain\.price\.0: .*found 5"),
+        ("target.table=S", "target.table: expected a table apart from source.table"),
+        ("source.table=T_errors", "source.table: .* apart from target.table's dead letters"),
+        ("ledger.table=`t`", "ledger.table: expected a table apart from target.table"),
         ("nonsense", "expected KEY=VALUE"),
     ],
 )
