@@ -184,9 +184,9 @@ class Pass:
             return []
         payers = self._asked.limit(count).select("payer.*")
         rows = self.source.join(payers, list(self.work.key))
-        given = rows.select(self.work.variables().alias("variables")).collect()
-        asked = (row["variables"].asDict(recursive=True) for row in given)
-        return [as_text(self.work.chain.template.render(variables)) for variables in asked]
+        given = rows.select(self.work.variables().alias("variables")).toArrow()
+        render = self.work.chain.template.render  # by Arrow, as executors get the variables
+        return [as_text(render(row["variables"])) for row in given.to_pylist()]
 
     def complete(self, run_id: str, watch: Watch = unwatched) -> bool:
         """Ask the model for the misses, each once: into the journal, then into the ledger.
