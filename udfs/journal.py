@@ -75,7 +75,7 @@ class Journal:
     def has_retries(self, name: str) -> bool:
         """Whether a task was tried more than once, and an answer may be there twice."""
         found = spans(self._place(name).names())
-        return len({it.task for it in found}) < len({(it.task, it.attempt) for it in found})
+        return len({it.task for it in found}) < len({(it.task, it.writer) for it in found})
 
     def exists(self, name: str) -> bool:
         """Whether there may be answers under this name."""

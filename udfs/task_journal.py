@@ -1,9 +1,11 @@
 """A task's end of a journal: every answer is in a file before the task asks for more."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 from pyspark import TaskContext
@@ -17,31 +19,36 @@ ROWS_A_FILE = 512
 Row = Mapping[str, Any]
 
 
+_NAME = re.compile(r"(\d+)\.([0-9a-f]+)\.(\d+)-(\d+)\.parquet")
+
+
 @dataclass(frozen=True)
 class Span:
-    """A journal file's name: the task and its attempt, the first and the last row it holds."""
+    """A journal file's name: the task, who wrote it, the first and the last row it holds.
+
+    Each TaskJournal is a `writer` of its own. A driver that is started again counts tasks and
+    attempts anew, and what its first life paid for must not be written over.
+    """
 
     task: int
-    attempt: int
+    writer: str
     first: int
     last: int
 
     @property
     def name(self) -> str:
         """The file's name."""
-        return f"{self.task:05d}.{self.attempt:08d}.{self.first:08d}-{self.last:08d}.parquet"
+        return f"{self.task:05d}.{self.writer}.{self.first:08d}-{self.last:08d}.parquet"
 
     @classmethod
     def of(cls, name: str) -> "Span | None":
         """Read a file's name; None where it is none of a journal's."""
-        stem, _, kind = name.rpartition(".")
-        parts = stem.replace("-", ".").split(".")
-        numbers = [int(it) for it in parts if it.isdigit()]
-        return cls(*numbers) if kind == "parquet" and len(numbers) == len(parts) == 4 else None
+        found = _NAME.fullmatch(name)
+        return cls(int(found[1]), found[2], int(found[3]), int(found[4])) if found else None
 
     def holds(self, other: "Span") -> bool:
         """Whether the other file's rows are in this one too."""
-        same = (self.task, self.attempt) == (other.task, other.attempt)
+        same = (self.task, self.writer) == (other.task, other.writer)
         return same and self.first <= other.first and other.last <= self.last and self != other
 
 
@@ -52,7 +59,7 @@ def spans(names: Iterable[str]) -> list[Span]:
     """
     ordered = sorted(
         (span for name in names if (span := Span.of(name))),
-        key=lambda it: (it.task, it.attempt, it.first, -it.last),
+        key=lambda it: (it.task, it.writer, it.first, -it.last),
     )
     kept: list[Span] = []
     for span in ordered:
@@ -68,9 +75,9 @@ class TaskJournal:
     written again as one when they have ROWS_A_FILE rows, and at the end.
     """
 
-    def __init__(self, folder: Folder, schema: pa.Schema, task: int, attempt: int) -> None:
+    def __init__(self, folder: Folder, schema: pa.Schema, task: int) -> None:
         self._folder, self._schema = folder, schema
-        self._task, self._attempt = task, attempt
+        self._task, self._writer = task, uuid4().hex[:16]
         self._small: list[tuple[Span, pa.Table]] = []
         self._rows = 0
 
@@ -85,7 +92,7 @@ class TaskJournal:
         assert context is not None
         check_writable(folder.rpartition("/")[0])
         schema = pa.schema(to_arrow_type(ledger_type(), timezone="UTC"))
-        journal = cls(Folder(folder), schema, context.partitionId(), context.taskAttemptId())
+        journal = cls(Folder(folder), schema, context.partitionId())
         yield journal
         journal.close()
 
@@ -118,6 +125,6 @@ class TaskJournal:
                 self._folder.delete(span.name)
 
     def _write(self, table: pa.Table, first: int) -> None:
-        span = Span(self._task, self._attempt, first, first + len(table) - 1)
+        span = Span(self._task, self._writer, first, first + len(table) - 1)
         self._folder.write(span.name, table)
         self._small.append((span, table))

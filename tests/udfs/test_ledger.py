@@ -42,11 +42,11 @@ def answers(spark, *rows):
     return frame.withColumn("flags", F.array().cast("array<string>"))
 
 
-def journalled(ledger, spark, name, rows, attempt=0):
+def journalled(ledger, spark, name, rows):
     """Write rows into a journal, as a task does."""
     schema = pa.schema(to_arrow_type(ledger_type(), timezone="UTC"))
     folder = Folder(ledger.journal(spark).path_of(name))
-    journal = TaskJournal(folder, schema, task=0, attempt=attempt)
+    journal = TaskJournal(folder, schema, task=0)
     journal.add([row.asDict(recursive=True) for row in rows.collect()])
 
 
@@ -93,8 +93,8 @@ def test_a_run_that_was_taken_for_dead_says_so(spark, ledger):
 
 def test_of_a_retried_task_s_answers_one_counts(spark, ledger):
     """A speculative copy of a task may have paid for the same prompt."""
-    for attempt in (1, 2):
-        journalled(ledger, spark, "n", answers(spark, *ROWS), attempt)
+    for _ in range(2):
+        journalled(ledger, spark, "n", answers(spark, *ROWS))
     assert ledger.journalled(spark, "n").count() == 3
 
 

@@ -81,10 +81,10 @@ def test_where_answers_cannot_be_kept_is_told_before_any_is_asked_for(store):
 def test_a_task_journal_in_a_store_gives_each_answer_once(store):
     schema = pa.schema({"fingerprint": pa.string(), "error": pa.null()})
     folder = Folder(f"s3a://{store.bucket}/journal")
-    first = TaskJournal(folder, schema, task=0, attempt=0)
+    first = TaskJournal(folder, schema, task=0)
     first.add([{"fingerprint": "a", "error": None}])
     first.add([{"fingerprint": "b", "error": None}])
-    assert TaskJournal(folder, schema, task=0, attempt=1).found().keys() == {"a", "b"}
+    assert TaskJournal(folder, schema, task=0).found().keys() == {"a", "b"}
     first.close()
-    assert TaskJournal(folder, schema, task=0, attempt=1).found().keys() == {"a", "b"}
+    assert TaskJournal(folder, schema, task=0).found().keys() == {"a", "b"}
     assert len(folder.names()) == 1

@@ -29,15 +29,15 @@ def written(folder):
 
 
 def test_what_was_added_is_found_by_the_next_attempt_of_the_task(folder):
-    TaskJournal(folder, SCHEMA, task=3, attempt=7).add(rows("a", "b"))
-    again = TaskJournal(folder, SCHEMA, task=3, attempt=9)
+    TaskJournal(folder, SCHEMA, task=3).add(rows("a", "b"))
+    again = TaskJournal(folder, SCHEMA, task=3)
     assert set(again.found()) == {"a", "b"}
-    assert TaskJournal(folder, SCHEMA, task=4, attempt=8).found() == {}
-    assert set(TaskJournal(folder, SCHEMA, task=4, attempt=8).found(all_tasks=True)) == {"a", "b"}
+    assert TaskJournal(folder, SCHEMA, task=4).found() == {}
+    assert set(TaskJournal(folder, SCHEMA, task=4).found(all_tasks=True)) == {"a", "b"}
 
 
 def test_an_error_that_may_pass_is_not_found(folder):
-    journal = TaskJournal(folder, SCHEMA, 0, 0)
+    journal = TaskJournal(folder, SCHEMA, 0)
     journal.add(rows("passes", error={"code": "timeout", "retryable": True}))
     journal.add(rows("lasts", error={"code": "refused", "retryable": False}))
     assert set(journal.found()) == {"lasts"}
@@ -46,7 +46,7 @@ def test_an_error_that_may_pass_is_not_found(folder):
 @given(groups=st.lists(st.integers(0, 300), max_size=12))
 def test_every_row_is_there_once_at_any_moment(tmp_path_factory, groups):
     folder = Folder(str(tmp_path_factory.mktemp("journal")))
-    journal, added = TaskJournal(folder, SCHEMA, 0, 0), []
+    journal, added = TaskJournal(folder, SCHEMA, 0), []
     for number, size in enumerate(groups):
         names = [f"{number}-{i}" for i in range(size)]
         journal.add(rows(*names))
@@ -65,13 +65,33 @@ class Killed(Folder):
 
 
 def test_files_that_a_kill_left_beside_their_sum_are_read_once(folder):
-    journal = TaskJournal(Killed(folder.uri), SCHEMA, 0, 0)
+    journal = TaskJournal(Killed(folder.uri), SCHEMA, 0)
     journal.add(rows("a"))
     journal.add(rows("b"))
     with pytest.raises(KeyboardInterrupt):
         journal.close()
     assert len(folder.names()) == 3
     assert written(folder) == ["a", "b"]
+
+
+def test_journals_of_a_task_replace_and_hide_nothing_of_each_other(folder):
+    """A driver that is started again gives its tasks the numbers that they had before."""
+    for number in range(3):
+        journal = TaskJournal(folder, SCHEMA, 0)
+        journal.add(rows(f"{number}-a"))
+        if number != 1:
+            journal.add(rows(f"{number}-b"))
+            journal.close()
+    assert written(folder) == ["0-a", "0-b", "1-a", "2-a", "2-b"]
+
+
+def test_files_of_earlier_versions_are_read(folder):
+    """They were named by the number of the task's attempt."""
+    table = pa.Table.from_pylist(rows("a"), SCHEMA)
+    for name in ("00003.00000007.00000000-00000000", "00003.00000007.00000000-00000511"):
+        folder.write(f"{name}.parquet", table)
+    assert written(folder) == ["a"]
+    assert set(TaskJournal(folder, SCHEMA, task=3).found()) == {"a"}
 
 
 def test_a_file_is_invisible_until_it_is_whole(folder, tmp_path):
@@ -84,7 +104,7 @@ def test_a_file_is_invisible_until_it_is_whole(folder, tmp_path):
 def test_a_foreign_file_is_no_journal_file():
     assert Span.of("_SUCCESS") is None
     assert Span.of("part-00000-c000.snappy.parquet") is None
-    span = Span(1, 2, 3, 4)
+    span = Span(1, "2f", 3, 4)
     assert Span.of(span.name) == span
 
 
