@@ -25,6 +25,7 @@ from udfs.known import KnownFingerprints
 from udfs.ledger import Ledger
 from udfs.looking_up import looked_up
 from udfs.slices import Slice
+from udfs.straight import first_time
 from udfs.straight_columns import BatchCounts, StraightColumns
 from udfs.taking import Taking
 from udfs.work import Work, completed
@@ -113,11 +114,12 @@ class MicroBatches:
         """
         folder, comes_again = self._journal.path_of(name), self._journal.exists(name)
         ask = straight_udf(work.pinned, folder, comes_again, run_id, self._known.filter)
-        tasks = source.sparkSession.sparkContext.defaultParallelism
+        spark = source.sparkSession
+        tasks = spark.sparkContext.defaultParallelism
         prepared = source.select(*columns.prepared).repartition(tasks, *columns.variables)
         rows = prepared.withColumn("given", ask(columns.asked)).select(*columns.given)
         try:
-            with session_conf(source.sparkSession, _AS_PLANNED):
+            with session_conf(spark, _AS_PLANNED), first_time(spark.sparkContext):
                 found = rows.persist().select(*columns.followed).toArrow()
             yield rows, found
         finally:

@@ -1,10 +1,12 @@
 """The short way of a micro-batch: question and answer in one pass over the rows, on an executor."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+from pyspark import SparkContext, TaskContext
 
 from chains.answering import answer, fail
 from chains.base import Chain
@@ -17,6 +19,28 @@ from udfs.known import Known
 from udfs.task_journal import Row, TaskJournal
 
 Asked = tuple[object, str]
+_FIRST_TIME = "gristmill.first_time"
+
+
+@contextmanager
+def first_time(context: SparkContext) -> Iterator[None]:
+    """Tell the tasks of jobs in the block that nobody has computed their rows before.
+
+    They need no look at each other's answers then. A job after it may compute the rows that a lost
+    executor held, and in tasks of its own: one may compute what several had asked.
+    """
+    context.setLocalProperty(_FIRST_TIME, "true")
+    try:
+        yield
+    finally:
+        context.setLocalProperty(_FIRST_TIME, "")
+
+
+def is_first_time() -> bool:
+    """Whether the Spark task of this process is in such a block."""
+    context = TaskContext.get()
+    assert context is not None
+    return bool(context.getLocalProperty(_FIRST_TIME))
 
 
 @dataclass(frozen=True)
@@ -24,10 +48,10 @@ class Straight:
     """Turns rows of `variables` and `key` into completions, unless a look-up has to come first.
 
     Equal questions of a task are asked once, and what the micro-batch's journal has is not asked
-    again: of this task, which may be tried again or computed anew, and where the micro-batch
-    `comes_again` of all its tasks. A question that the ledger may know, and
-    an input that is asked by its parts, are `deferred`: they come back without a completion. A row
-    that is null is not asked. `kind` is the struct of what is returned.
+    again: of this task, which may be tried again, and of all tasks where the micro-batch
+    `comes_again` or its rows are not computed for the `first_time`. A question that the ledger may
+    know, and an input that is asked by its parts, are `deferred`: they come back without a
+    completion. A row that is null is not asked. `kind` is the struct of what is returned.
     """
 
     pinned: Pinned
@@ -41,7 +65,7 @@ class Straight:
         """Return as many rows as there are variables, in order."""
         chain, model = self.pinned.load()
         with told(self.pinned.telemetry), TaskJournal.of_this_task(self.folder) as journal:
-            answered = journal.found(all_tasks=self.comes_again)
+            answered = journal.found(all_tasks=self.comes_again or not is_first_time())
             for rows in windows(batches):
                 asked = [
                     (chain.ask(row["variables"], model), row["key"]) if row else (None, "")

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -98,11 +98,9 @@ class TaskJournal:
 
     def found(self, all_tasks: bool = False) -> dict[str, Row]:
         """Return what an earlier attempt left, by fingerprint: answers, and errors that last."""
-        left = [it for it in spans(self._folder.names()) if all_tasks or it.task == self._task]
-        rows = (row for span in left for row in self._folder.read(span.name).to_pylist())
         return {
             row["fingerprint"]: row
-            for row in rows
+            for row in self._read(all_tasks)
             if row["error"] is None or not row["error"]["retryable"]
         }
 
@@ -123,6 +121,12 @@ class TaskJournal:
             self._small.clear()
             for span, _ in small:
                 self._folder.delete(span.name)
+
+    def _read(self, all_tasks: bool) -> list[Row]:
+        while True:
+            left = [it for it in spans(self._folder.names()) if all_tasks or it.task == self._task]
+            with suppress(FileNotFoundError):  # its task has written it again in a larger one
+                return [row for it in left for row in self._folder.read(it.name).to_pylist()]
 
     def _write(self, table: pa.Table, first: int) -> None:
         span = Span(self._task, self._writer, first, first + len(table) - 1)

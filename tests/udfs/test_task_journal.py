@@ -94,6 +94,20 @@ def test_files_of_earlier_versions_are_read(folder):
     assert set(TaskJournal(folder, SCHEMA, task=3).found()) == {"a"}
 
 
+def test_files_that_become_one_while_they_are_read_are_found(folder):
+    journal = TaskJournal(folder, SCHEMA, 0)
+    journal.add(rows("a"))
+    journal.add(rows("b"))
+
+    class Closed(Folder):
+        def read(self, name):
+            journal.close()
+            return super().read(name)
+
+    again = TaskJournal(Closed(folder.uri), SCHEMA, 1)
+    assert set(again.found(all_tasks=True)) == {"a", "b"}
+
+
 def test_a_file_is_invisible_until_it_is_whole(folder, tmp_path):
     """What a killed writer leaves has a name that no reader looks at."""
     folder.write("whole.parquet", pa.table({"fingerprint": ["a"]}))
