@@ -13,6 +13,7 @@ _SCALARS: dict[str, T.DataType] = {
     "number": T.DoubleType(),
     "boolean": T.BooleanType(),
 }
+_REFUSED_BY_DELTA = frozenset(" ,;{}()\n\t=")
 
 
 def result_type(schema: Mapping[str, Any] | None) -> T.DataType:
@@ -26,9 +27,27 @@ def result_type(schema: Mapping[str, Any] | None) -> T.DataType:
     return _type(schema, schema.get("$defs", {}), "the top level")
 
 
+def check_names(kind: T.DataType) -> None:
+    """Raise SettingsError where a struct, at any depth, has names that no Delta table takes."""
+    if isinstance(kind, T.StructType):
+        lower = [name.lower() for name in kind.names]
+        for name in kind.names:
+            if lower.count(name.lower()) > 1 or not _REFUSED_BY_DELTA.isdisjoint(name):
+                raise SettingsError(
+                    f"response schema: no table can hold the property {name!r}; expected names "
+                    "that differ in more than case, without spaces, tabs, line ends and ,;{}()="
+                )
+        for field in kind:
+            check_names(field.dataType)
+    elif isinstance(kind, T.ArrayType):
+        check_names(kind.elementType)
+    elif isinstance(kind, T.MapType):
+        check_names(kind.valueType)
+
+
 def _type(schema: Mapping[str, Any], defs: Mapping[str, Any], where: str) -> T.DataType:
     if "$ref" in schema:
-        return _type(defs[schema["$ref"].rsplit("/", 1)[-1]], defs, where)
+        return _referred(schema["$ref"], defs, where)
     if "anyOf" in schema:
         return _only([it for it in schema["anyOf"] if it.get("type") != "null"], defs, where)
     kind = _kind(schema, where)
@@ -37,6 +56,18 @@ def _type(schema: Mapping[str, Any], defs: Mapping[str, Any], where: str) -> T.D
     if kind == "array":
         return T.ArrayType(_type(schema.get("items", {}), defs, f"{where}[]"))
     return _SCALARS[kind]
+
+
+def _referred(reference: str, defs: Mapping[str, Any], where: str) -> T.DataType:
+    """Return the type of a definition; within itself it is none, a column's depth being fixed."""
+    name = reference.rsplit("/", 1)[-1]
+    if name not in defs:
+        raise SettingsError(
+            f"response schema at {where}: expected a reference to one of its $defs from outside "
+            f"it; found {reference!r}"
+        )
+    others = {key: definition for key, definition in defs.items() if key != name}
+    return _type(defs[name], others, where)
 
 
 def _kind(schema: Mapping[str, Any], where: str) -> str:

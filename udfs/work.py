@@ -14,7 +14,7 @@ from chains.models.base import ModelRef
 from udfs.arrow import Pinned
 from udfs.columns import ERROR_TYPE, completion_type
 from udfs.completion import variables_struct
-from udfs.schema import result_type
+from udfs.schema import check_names, result_type
 
 PART_ERROR = "_part_error"
 
@@ -26,7 +26,8 @@ class Work:
     `keep` are further source columns that go to the target. `reuse` is whether the ledger answers.
     `source` is what rows and messages call the source: table@version. A row whose error has one of
     the codes `next_model_on` goes on to the first of `next_models`, and so on; their chains have
-    the same variables and schema.
+    the same variables and schema. Raises SettingsError where no column can hold the result, which
+    would come to light only when every row is paid for.
     """
 
     pinned: Pinned
@@ -37,6 +38,14 @@ class Work:
     source: str = "source"
     next_models: tuple[Pinned, ...] = ()
     next_model_on: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        check_names(self.result_type)
+
+    @cached_property
+    def result_type(self) -> T.DataType:
+        """The type of the column `result`."""
+        return result_type(self.pinned.chain.response_schema)
 
     @property
     def models(self) -> tuple[ModelRef, ...]:
@@ -103,9 +112,10 @@ def completed(
 
 def typed_result(work: Work) -> Column:
     """Return the column `result` in the type of the response schema."""
-    kind = result_type(work.pinned.chain.response_schema)
-    text = F.col("result")
-    return text if isinstance(kind, T.StringType) else F.from_json(text, kind.simpleString())
+    text, kind = F.col("result"), work.result_type
+    if isinstance(kind, T.StructType | T.ArrayType | T.MapType):
+        return F.from_json(text, kind.json())
+    return text.try_cast(kind)
 
 
 def error_column(error: CompletionError) -> Column:

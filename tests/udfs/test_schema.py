@@ -4,9 +4,10 @@ from typing import Literal
 
 import pytest
 from pydantic import BaseModel
+from pyspark.sql import types as T
 
 from chains.errors import SettingsError
-from udfs.schema import result_type
+from udfs.schema import check_names, result_type
 
 
 class Line(BaseModel):
@@ -44,8 +45,24 @@ def test_pydantic_models_become_structs():
         ({"type": "object", "properties": {"a": {"type": ["string", "integer"]}}}, "a"),
         ({"type": "object", "properties": {"a": {}}}, "a"),
         ({"anyOf": [{"type": "string"}, {"type": "integer"}]}, "the top level"),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}, "the top level"),
+        ({"$ref": "#/$defs/b", "$defs": {"a": {"type": "string"}}}, "the top level"),
     ],
 )
 def test_what_has_no_column_type_is_named(schema, where):
     with pytest.raises(SettingsError, match=where):
         result_type(schema)
+
+
+@pytest.mark.parametrize("names", [["due date"], ["a,b"], ["a=b"], ["line\nend"], ["a", "A"]])
+@pytest.mark.parametrize("wrap", [lambda it: it, T.ArrayType, lambda it: T.MapType(it, it)])
+def test_names_that_no_table_takes_are_refused(names, wrap):
+    struct = T.StructType([T.StructField(name, T.LongType()) for name in names])
+    with pytest.raises(SettingsError, match="no table can hold"):
+        check_names(T.StructType([T.StructField("inner", wrap(struct))]))
+
+
+def test_names_that_no_sql_takes_unquoted_are_names():
+    check_names(
+        T.StructType([T.StructField(it, T.LongType()) for it in ("due-date", "Fälligkeit")])
+    )
