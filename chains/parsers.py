@@ -11,6 +11,7 @@ import jsonschema
 from pydantic import BaseModel
 
 from chains.errors import SettingsError, UnparsableAnswer
+from chains.numbers import OutOfRange, typed_numbers
 from chains.text import clean_text
 
 REPAIRED = "repaired"
@@ -53,7 +54,7 @@ class TextParser:
 
 @dataclass(frozen=True)
 class JsonParser:
-    """JSON that fits a JSON Schema, its formats (`date`, `email`, ...) too.
+    """JSON that fits a JSON Schema, its formats (`date`, `email`, ...) and types of columns too.
 
     Read strictly first; then once with repair (fences, trailing text, quotes), which is flagged.
     Raises SettingsError where the schema itself is none.
@@ -88,6 +89,7 @@ class JsonParser:
         kept, replaced = clean_text(json.dumps(value, ensure_ascii=False, allow_nan=False))
         value = json.loads(kept)
         self._validator.validate(value)
+        value = typed_numbers(value, self.schema)
         return Parsed(value, (*flags, REPLACED_SURROGATES) if replaced else flags)
 
     @cached_property
@@ -114,4 +116,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, jsonschema.ValidationError):
         rule = "/".join(map(str, error.absolute_schema_path))
         return f"the answer misfits its schema at {rule}"
+    if isinstance(error, OutOfRange):
+        return str(error)
     return f"the answer is not JSON ({type(error).__name__})"

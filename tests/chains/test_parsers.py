@@ -184,6 +184,61 @@ def test_a_schema_decides_the_parser():
     assert parser_for(SCHEMA) == JsonParser(SCHEMA)
 
 
+# -- numbers
+
+PLACES = {
+    "top": lambda of: (of, "{}"),
+    "property": lambda of: ({"type": "object", "properties": {"n": of}}, '{"n": {}}'),
+    "item": lambda of: ({"type": "array", "items": {"type": "array", "items": of}}, "[[], [{}]]"),
+    "map": lambda of: ({"type": "object", "additionalProperties": of}, '{"n": {}}'),
+    "choice": lambda of: ({"anyOf": [{"type": "null"}, of]}, "{}"),
+    "reference": lambda of: ({"$ref": "#/$defs/n", "$defs": {"n": of}}, "{}"),
+}
+
+
+@pytest.mark.parametrize("kind", ["integer", ["integer", "null"]])
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("said", "read"), [("7.0", "7"), ("-1e3", "-1000"), ("-0.0", "0")])
+def test_an_integer_is_written_as_one_wherever_its_schema_has_it(kind, place, said, read):
+    schema, text = PLACES[place]({"type": kind})
+    parsed = JsonParser(schema).parse(text.replace("{}", said))
+    assert json.dumps(parsed.value) == text.replace("{}", read)
+    assert parsed.flags == ()
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("said", [str(2**63), str(-(2**63) - 1), "1e19", "1" + "0" * 400])
+def test_an_integer_that_no_column_holds_is_unparsable(place, said):
+    schema, text = PLACES[place]({"type": "integer"})
+    reason = unparsable(JsonParser(schema), text.replace("{}", said))
+    assert reason == "the answer has an integer of more than 64 bits"
+
+
+@pytest.mark.parametrize("said", [2**63 - 1, -(2**63), 2**53 + 1])
+def test_an_integer_of_64_bits_keeps_all_of_them(said):
+    assert JsonParser({"type": "integer"}).parse(str(said)).value == said
+
+
+def test_a_model_s_integers_are_written_as_such():
+    class Count(BaseModel):
+        score: int
+        share: float
+        second: int | None
+
+    parsed = JsonParser.of(Count).parse('{"score": 7.0, "share": 7.0, "second": 2.0}')
+    assert json.dumps(parsed.value) == '{"score": 7, "share": 7.0, "second": 2}'
+
+
+@pytest.mark.parametrize(("said", "read"), [("7", "7"), ("7.5", "7.5"), ("1" + "0" * 30, "1e+30")])
+def test_a_number_is_one_that_a_float_holds(said, read):
+    assert json.dumps(JsonParser({"type": "number"}).parse(said).value) == read
+
+
+def test_a_number_beyond_the_largest_float_is_unparsable():
+    reason = unparsable(JsonParser({"type": "number"}), "1" + "0" * 400)
+    assert reason == "the answer has a number beyond the largest float"
+
+
 # -- text
 
 
