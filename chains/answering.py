@@ -82,8 +82,11 @@ def answer(
 
 def fail(chain: "Chain", error: CompletionError, model: Model) -> Completion:
     """Return the completion of a row that has no answer."""
+    usage = error.usage or Usage()
     return Completion(
         error=RowError(error.code, clean_text(error.told)[0], error.retryable),
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
         chain=chain.ref,
         template=chain.template.ref,
         model=model.ref.name,

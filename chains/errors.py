@@ -37,7 +37,10 @@ GristmillError
 Errors of programming pass through untouched.
 """
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from chains.models.base import Usage
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C has stopped."""
@@ -87,16 +90,17 @@ class CompletionError(GristmillError):
 
     `code` is what tables carry; `outcome` groups codes by what happens next (docs/errors.md);
     `retryable` rows are asked again by the next run; `raw` is what the model said, where it said
-    something that is not an answer.
+    something that is not an answer; `usage` is what a call took that was answered all the same.
     """
 
     code: ClassVar[str] = "error"
     outcome: ClassVar[str] = "permanent"
     retryable: ClassVar[bool] = False
 
-    def __init__(self, message: str, raw: str | None = None) -> None:
+    def __init__(self, message: str, raw: str | None = None, usage: "Usage | None" = None) -> None:
         super().__init__(message)
         self.raw = raw
+        self.usage = usage
 
     @property
     def told(self) -> str:
@@ -194,8 +198,10 @@ class TransientError(CompletionError):
     outcome = "transient"
     retryable = True
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, retry_after: float | None = None, usage: "Usage | None" = None
+    ) -> None:
+        super().__init__(message, usage=usage)
         self.retry_after = retry_after
 
 

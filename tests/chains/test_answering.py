@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chains import Answer, Chain, JsonParser, ModelRef, Parameters, Usage, answering
 from chains.answering import ASKED_TWICE, MAX_ROUNDS, REPLACED_SURROGATES
-from chains.errors import ContentFiltered, JobError, ModelLoadError, RateLimited
+from chains.errors import ContentFiltered, JobError, ModelLoadError, RateLimited, Refused
 from chains.parsers import REPAIRED
 from chains.templates import parse_template
 
@@ -148,6 +148,12 @@ def test_an_error_of_one_row_keeps_its_fingerprint_and_whether_it_is_asked_again
     assert (limited.raw, filtered.raw) == (None, "so \ufffd")
     assert limited.fingerprint == chain().ask({"document": "a"}, model).fingerprint
     assert (limited.latency_ms, limited.input_tokens) == (None, None)
+
+
+def test_a_refusal_has_the_tokens_that_it_took():
+    refused = Refused("declined", usage=Usage(10, 2))
+    (completion,) = complete(chain(), Scripted(in_turn(refused)), "a")
+    assert (completion.input_tokens, completion.output_tokens) == (10, 2)
 
 
 def test_an_error_tells_what_to_do_about_it():

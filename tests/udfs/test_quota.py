@@ -98,6 +98,26 @@ def test_of_a_budget_no_more_is_spent_than_there_is(serve, client):
     assert {it.outcome for it in outcomes if isinstance(it, CapReached)} == {"pending"}
 
 
+@pytest.mark.parametrize(
+    ("fault", "each"),
+    [
+        ({"fault": "content", "content": None}, 7),
+        ("refusal", 7),
+        ("empty_choices", 7),
+        ("html", None),
+    ],
+)
+def test_of_a_budget_successes_without_an_answer_are_paid(serve, client, fault, each):
+    """Each by its usage, and by the most that it may be where that cannot be read."""
+    endpoint = serve(faults={"*": fault})
+    with served({}, Budget(max_tokens=100)) as quota:
+        model = client(endpoint, quota, concurrency=1, attempts=1, circuit_failures=100)
+        outcomes = model.complete(requests(20))
+    most = model.count_tokens(requests(1)[0].messages) + 10
+    assert len(endpoint.calls()) == 1 + (100 - most) // (each or most)
+    assert type(outcomes[-1]) is CapReached
+
+
 def say(connection, quota, *messages):
     hello = {"model": "fake", "patience_seconds": 1}
     lines = [quota.token, *(json.dumps(it) for it in (hello, *messages))]

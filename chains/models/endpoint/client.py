@@ -202,41 +202,57 @@ def read_answer(body: bytes, latency_ms: float, streamed: bool = False) -> Answe
     """Return the answer in a response of status 200.
 
     Raises Refused where the model declined, ServerError where the body is not a whole completion:
-    a sign-in page, an error in disguise, no choices, a stream without its end.
+    a sign-in page, an error in disguise, no choices, a stream without its end. Both have the usage,
+    which is paid all the same.
     """
-    found = _read(body, streamed)
+    completion = _document(body, streamed)
+    usage = _usage(completion)
+    found = _read(completion)
     if found is None:
-        raise ServerError("status 200 without a completion")
-    refusal, text, finish_reason, usage, log_probability = found
+        raise ServerError("status 200 without a completion", usage=usage)
+    refusal, text, finish_reason, log_probability = found
     if refusal:
-        raise Refused("the model declined to answer", raw=clean_text(refusal)[0])
+        raise Refused("the model declined to answer", raw=clean_text(refusal)[0], usage=usage)
     cleaned, replaced = clean_text(text)
     flags = ("replaced_surrogates",) if replaced else ()
     return Answer(cleaned, finish_reason, usage, latency_ms, flags, log_probability)
 
 
-_Found = tuple[str | None, str, str | None, Usage, float | None]
+def _document(body: bytes, streamed: bool) -> Any:
+    """Return what a body holds, None where that is not whole; no error, which would hold it too."""
+    try:
+        return read_stream(body) if streamed else json.loads(body)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
 
 
-def _read(body: bytes, streamed: bool) -> _Found | None:
-    """Return refusal, text, finish reason, usage and mean log-probability of a completion.
+def _usage(completion: Any) -> Usage:
+    try:
+        told = completion["usage"]
+        return Usage(_count(told.get("prompt_tokens")), _count(told.get("completion_tokens")))
+    except (LookupError, TypeError, AttributeError):
+        return Usage()
 
-    Written for bodies of any shape: what is looked for and not there ends in None, and not in an
-    error, which would hold the body.
+
+_Found = tuple[str | None, str, str | None, float | None]
+
+
+def _read(completion: Any) -> _Found | None:
+    """Return refusal, text, finish reason and mean log-probability of a completion.
+
+    Written for documents of any shape: what is looked for and not there ends in None, and not in an
+    error, which would hold the document.
     """
     try:
-        completion = read_stream(body) if streamed else json.loads(body)
         choice = completion["choices"][0]
         message, finish_reason = choice["message"], choice.get("finish_reason")
         refusal = message.get("refusal")
         text = "" if refusal else _text(message.get("content"), finish_reason)
-        usage = completion.get("usage") or {}
-        tokens = Usage(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (LookupError, TypeError, AttributeError):
         return None
     finish_reason = finish_reason if isinstance(finish_reason, str) else None
     said = str(refusal) if refusal else None
-    return said, text, finish_reason, tokens, _log_probability(choice.get("logprobs"))
+    return said, text, finish_reason, _log_probability(choice.get("logprobs"))
 
 
 def _log_probability(told: Any) -> float | None:
@@ -248,13 +264,20 @@ def _log_probability(told: Any) -> float | None:
         return None
 
 
+_ENDS = ("stop", "length", "content_filter", "tool_calls")
+
+
 def _text(content: Any, finish_reason: str | None) -> str:
-    """Return the text; reasoning models on Databricks answer in parts, of which the text counts."""
+    """Return the text; reasoning models on Databricks answer in parts, of which the text counts.
+
+    Those that end after thinking (gpt-oss, Qwen) say null: an empty answer, of a call that went
+    well and would be no other if it were sent again.
+    """
     if isinstance(content, list):
         return "".join(part["text"] for part in content if part["type"] == "text")
     if isinstance(content, str):
         return content
-    if content is None and finish_reason in ("length", "content_filter"):
+    if content is None and finish_reason in _ENDS:
         return ""
     raise TypeError("no text")
 

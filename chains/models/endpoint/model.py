@@ -20,7 +20,6 @@ from chains.errors import (
     CredentialRejected,
     ModelCrashed,
     RateLimited,
-    Refused,
     ServerError,
     SettingsError,
     TimedOut,
@@ -64,7 +63,7 @@ _SIGNALS: dict[type[CompletionError], Signal] = {
     TimedOut: "failed",
     ConnectionBroken: "failed",
 }
-_PERHAPS_PAID = (TimedOut, ConnectionBroken, Refused)
+_PERHAPS_PAID = (TimedOut, ConnectionBroken)
 
 
 class EndpointModel:
@@ -215,8 +214,7 @@ class EndpointModel:
         except CompletionError as error:
             call.failed(error)
             signal = _SIGNALS.get(type(error), "rejected")
-            if not isinstance(error, _PERHAPS_PAID):
-                lease.used = NOTHING
+            lease.used = _used(error)
             if said := said_by_server(error):
                 self._hold_back(client, said)
             if isinstance(error, CredentialRejected):
@@ -298,6 +296,11 @@ def resolve_credential(reference: str | None) -> str | None:
     if not (api_key.isascii() and api_key.isprintable()):
         raise SettingsError(f"secret {reference}: holds characters that no HTTP header can carry")
     return api_key
+
+
+def _used(error: CompletionError) -> Usage:
+    """Return what a failed call took; a status of failure took nothing."""
+    return error.usage or (Usage() if isinstance(error, _PERHAPS_PAID) else NOTHING)
 
 
 def _limit_of(settings: EndpointSettings) -> Limit:

@@ -193,6 +193,21 @@ def test_a_refusal_is_no_answer_and_keeps_what_was_said(serve, model_at):
     assert len(endpoint.calls()) == 1
 
 
+def test_null_is_an_empty_answer_that_is_paid_for_once(serve, model_at):
+    """As of a model that has thought and said nothing."""
+    endpoint = serve(faults={"*": {"fault": "content", "content": None}})
+    for stream in (False, True):
+        (answer,) = model_at(endpoint, stream=stream).complete([request()])
+        assert (answer.text, answer.finish_reason, answer.usage) == ("", "stop", Usage(2, 5))
+    assert len(endpoint.calls()) == 2
+
+
+@pytest.mark.parametrize("fault", ["refusal", "empty_choices"])
+def test_a_success_without_an_answer_has_its_usage(serve, model_at, fault):
+    (outcome,) = model_at(serve(faults={"*": fault}), attempts=1).complete([request()])
+    assert outcome.usage == Usage(2, 5)
+
+
 def test_usage_that_is_missing_is_none_and_not_zero(serve, model_at):
     (answer,) = model_at(serve(faults={"*": "no_usage"})).complete([request()])
     assert answer.usage == Usage(None, None)
@@ -279,7 +294,6 @@ def test_permanent_errors_are_one_call_a_row(serve, model_at, fault, kind, messa
         ("sse_without_end", ServerError),
         ("html", ServerError),
         ("empty_choices", ServerError),
-        ({"fault": "content", "content": None}, ServerError),
     ],
 )
 def test_an_unknown_outcome_is_never_an_answer(serve, model_at, fault, kind):
