@@ -80,6 +80,7 @@ def test_any_key_can_be_set(conf):
         ("target.table=S", "target.table: expected a table apart from source.table"),
         ("source.table=T_errors", "source.table: .* apart from target.table's dead letters"),
         ("ledger.table=`t`", "ledger.table: expected a table apart from target.table"),
+        ("endpoints.a.base_url=http://h:abc/v1", r"endpoints\.a\.base_url: expected http"),
         ("nonsense", "expected KEY=VALUE"),
     ],
 )

@@ -24,12 +24,24 @@ from chains.secrets import check_reference
 
 def check_base_url(value: str) -> str:
     """Refuse what is no plain URL. The value is not repeated: it may carry a password."""
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not _is_url(value):
         raise PydanticCustomError("base_url", "expected http(s)://HOST[:PORT]/PATH")
+    parts = urlsplit(value)
     if parts.username or parts.password or parts.query or parts.fragment:
         raise PydanticCustomError("base_url", "expected no user, password, query or fragment")
     return value
+
+
+def _is_url(value: str) -> bool:
+    """Tell whether the HTTP client takes a URL, and its port can be one."""
+    from httpx2 import URL, InvalidURL  # slow to import, and not every job has endpoints
+
+    try:
+        URL(value)
+        parts = urlsplit(value)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except (InvalidURL, ValueError):
+        return False
 
 
 def is_loopback(url: str) -> bool:
