@@ -26,7 +26,8 @@ def pin_work(settings: Settings) -> Work:
 
     Aliases of model and prompt are resolved here, once: what they name later changes nothing in
     this run.
-    Raises SettingsError, TemplateError or ModelLoadError before Spark starts.
+    Raises SettingsError, TemplateError or ModelLoadError before Spark starts; a response schema
+    that has no column type is told here, not when its answers have been paid for.
     """
     source = settings.source
     return _pin(settings, source.key, source.columns, settings.target.keep)

@@ -15,7 +15,6 @@ from jobs.fitting import misfits
 from jobs.settings import TargetSettings
 from udfs.cascade import Passes
 from udfs.delta import Commit, Table
-from udfs.schema import result_type
 from udfs.work import Work
 
 
@@ -62,9 +61,8 @@ class Target:
         """
         if self.mode == "overwrite" or self.table.version(spark) < 0:
             return
-        kind = result_type(work.pinned.chain.response_schema)
         now = rows.select(*work.key, *work.keep).schema
-        now = T.StructType([*now.fields, T.StructField("result", kind)])
+        now = T.StructType([*now.fields, T.StructField("result", work.result_type)])
         if found := list(misfits(self.table.read(spark).schema, now, "")):
             raise TableError(
                 f"target.table {self.table.name!r}: its columns cannot hold what a run would write "

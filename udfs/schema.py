@@ -20,11 +20,17 @@ def result_type(schema: Mapping[str, Any] | None) -> T.DataType:
     """Return the type of the `result` column; free text (None) is a string.
 
     Objects become structs, arrays become arrays, enums their base type, an optional value (null
-    among its types) its type. Raises SettingsError for what has no column type.
+    among its types) its type; references are to `$defs` or `definitions`. Raises SettingsError for
+    what has no column type; a definition that refers to itself has none.
     """
     if schema is None:
         return T.StringType()
-    return _type(schema, schema.get("$defs", {}), "the top level")
+    defs = {
+        f"#/{place}/{name}": it
+        for place in ("$defs", "definitions")
+        for name, it in schema.get(place, {}).items()
+    }
+    return _type(schema, defs, "the top level")
 
 
 def check_names(kind: T.DataType) -> None:
@@ -45,11 +51,13 @@ def check_names(kind: T.DataType) -> None:
         check_names(kind.valueType)
 
 
-def _type(schema: Mapping[str, Any], defs: Mapping[str, Any], where: str) -> T.DataType:
+def _type(schema: Any, defs: Mapping[str, Any], where: str) -> T.DataType:
+    if not isinstance(schema, Mapping):
+        raise SettingsError(f"response schema at {where}: expected an object, found {schema!r}")
     if "$ref" in schema:
         return _referred(schema["$ref"], defs, where)
     if "anyOf" in schema:
-        return _only([it for it in schema["anyOf"] if it.get("type") != "null"], defs, where)
+        return _only([it for it in schema["anyOf"] if not _is_null(it)], defs, where)
     kind = _kind(schema, where)
     if kind == "object":
         return _struct(schema, defs, where)
@@ -58,16 +66,18 @@ def _type(schema: Mapping[str, Any], defs: Mapping[str, Any], where: str) -> T.D
     return _SCALARS[kind]
 
 
-def _referred(reference: str, defs: Mapping[str, Any], where: str) -> T.DataType:
-    """Return the type of a definition; within itself it is none, a column's depth being fixed."""
-    name = reference.rsplit("/", 1)[-1]
-    if name not in defs:
+def _referred(ref: str, defs: Mapping[str, Any], where: str) -> T.DataType:
+    """Return the type of a definition, which may refer to the others."""
+    if ref not in defs:
         raise SettingsError(
-            f"response schema at {where}: expected a reference to one of its $defs from outside "
-            f"it; found {reference!r}"
+            f"response schema at {where}: expected a reference to one of $defs, and not from "
+            f"within it, found {ref!r}"
         )
-    others = {key: definition for key, definition in defs.items() if key != name}
-    return _type(defs[name], others, where)
+    return _type(defs[ref], {name: it for name, it in defs.items() if name != ref}, where)
+
+
+def _is_null(schema: Any) -> bool:
+    return isinstance(schema, Mapping) and schema.get("type") == "null"
 
 
 def _kind(schema: Mapping[str, Any], where: str) -> str:
@@ -93,7 +103,7 @@ def _struct(schema: Mapping[str, Any], defs: Mapping[str, Any], where: str) -> T
     raise SettingsError(f"response schema at {where}: an object needs named properties")
 
 
-def _only(options: list[Mapping[str, Any]], defs: Mapping[str, Any], where: str) -> T.DataType:
+def _only(options: list[Any], defs: Mapping[str, Any], where: str) -> T.DataType:
     if len(options) != 1:
         raise SettingsError(f"response schema at {where}: expected one type beside null")
     return _type(options[0], defs, where)

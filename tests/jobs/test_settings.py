@@ -126,6 +126,20 @@ def test_a_chain_that_cannot_be_is_refused_before_spark(conf, assignment, messag
         pin_work(load_settings(conf(), [assignment]))
 
 
+def test_a_response_schema_without_a_column_type_is_refused_before_spark(
+    conf, tmp_path, monkeypatch
+):
+    (tmp_path / "chain_of_anything.py").write_text(
+        "from dataclasses import replace\n"
+        "from chains import load_chain\n"
+        "from chains.parsers import JsonParser\n"
+        "def chain(): return replace(load_chain('summarize'), parser=JsonParser({}))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SettingsError, match="response schema at the top level"):
+        pin_work(load_settings(conf(), ["chain.name=chain_of_anything:chain"]))
+
+
 def test_a_secret_that_is_not_there_is_named_before_spark(conf):
     given = ["endpoints.a.base_url=https://x.example/v1", "endpoints.a.api_key=env:NO_SUCH_KEY"]
     with pytest.raises(SettingsError, match="NO_SUCH_KEY"):

@@ -17,6 +17,13 @@ class Line(BaseModel):
     price: float | None
 
 
+class Tree(BaseModel):
+    """An answer that contains its like."""
+
+    name: str
+    children: list["Tree"]
+
+
 class Offer(BaseModel):
     """An answer with all that schemas have."""
 
@@ -38,6 +45,14 @@ def test_pydantic_models_become_structs():
     )
 
 
+@pytest.mark.parametrize("place", ["$defs", "definitions"])
+def test_a_definition_may_be_used_more_than_once(place):
+    name = {"$ref": f"#/{place}/name"}
+    schema = {"type": "object", "properties": {"a": name, "b": name}}
+    defined = {**schema, place: {"name": {"type": "string"}}}
+    assert result_type(defined).simpleString() == "struct<a:string,b:string>"
+
+
 @pytest.mark.parametrize(
     ("schema", "where"),
     [
@@ -45,8 +60,12 @@ def test_pydantic_models_become_structs():
         ({"type": "object", "properties": {"a": {"type": ["string", "integer"]}}}, "a"),
         ({"type": "object", "properties": {"a": {}}}, "a"),
         ({"anyOf": [{"type": "string"}, {"type": "integer"}]}, "the top level"),
-        ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}, "the top level"),
-        ({"$ref": "#/$defs/b", "$defs": {"a": {"type": "string"}}}, "the top level"),
+        ({"anyOf": [True, {"type": "null"}]}, "the top level"),
+        ({"type": "object", "properties": {"a": True}}, r"a: expected an object, found True"),
+        ({"type": "array", "items": [{"type": "string"}]}, r"\[\]: expected an object, found \["),
+        ({"type": "object", "properties": {"a": {"$ref": "#/$defs/x"}}}, r"a: .*'#/\$defs/x'"),
+        ({"type": "object", "properties": {"a": {"$ref": "#"}}}, "a: .*'#'"),
+        (Tree.model_json_schema(), r"children\[\]: .*not from within it, found '#/\$defs/Tree'"),
     ],
 )
 def test_what_has_no_column_type_is_named(schema, where):
