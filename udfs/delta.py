@@ -25,6 +25,8 @@ _PLAIN = re.compile(r"\w+", re.ASCII)
 SENT_BYTES = 16 * 2**20  # of a merge's rows; more are shuffled
 _SCHEME = re.compile("[a-z][a-z0-9+.-]*:/")
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+# Delta would take the table's own retention for any hours but none.
+_HOURS_COUNT = {"spark.databricks.delta.vacuum.retentionWindowIgnore.enabled": "false"}
 _NO_LOG = (AttributeError, TypeError, Py4JError)  # a platform's own Delta has none to look at
 _MERGED_ROWS = ("numTargetRowsInserted", "numTargetRowsUpdated")
 
@@ -231,8 +233,12 @@ class Table:
             spark.sql(f"OPTIMIZE {self.relation}")
 
     def vacuum(self, spark: SparkSession, keep_hours: int) -> None:
-        """Remove files that no version of the last so many hours needs."""
-        self._delta(spark).vacuum(keep_hours)
+        """Remove files that no version of the last so many hours needs.
+
+        Raises what Delta does for less than the table's own retention, a week by default.
+        """
+        with session_conf(spark, _HOURS_COUNT):
+            self._delta(spark).vacuum(keep_hours)
 
     def changes(self, spark: SparkSession, first: int, last: int) -> DataFrame:
         """Return the change data feed of the versions from `first` to `last`.

@@ -1,6 +1,11 @@
 """Tables: names, versions, and commits that land once."""
 
+import os
+import time
+from pathlib import Path
+
 import pytest
+from pyspark.errors import IllegalArgumentException
 
 from chains.errors import JobError, TableError
 from udfs.delta import Commit, Table
@@ -81,3 +86,22 @@ def test_a_catalog_table_works_like_a_path(spark):
         table.append_once(rows(spark, 3), "journal/x")
     assert ids(spark, table) == [1, 2, 3]
     spark.sql(f"DROP TABLE {table.relation}")
+
+
+def test_files_stay_for_as_many_hours_as_are_asked(spark, table):
+    table.append(rows(spark, 1), Commit("job", -1, "run-0"))
+    stray = Path(table.name, "stray.parquet")
+    stray.touch()
+    then = time.time() - 300 * 3600
+    os.utime(stray, (then, then))
+    table.vacuum(spark, 720)
+    assert stray.exists()
+    table.vacuum(spark, 200)
+    assert not stray.exists()
+    assert ids(spark, table) == [1]
+
+
+def test_files_of_the_last_week_are_not_removed(spark, table):
+    table.append(rows(spark, 1), Commit("job", -1, "run-0"))
+    with pytest.raises(IllegalArgumentException, match="retention"):
+        table.vacuum(spark, 5)
