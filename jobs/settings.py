@@ -40,7 +40,7 @@ from chains.errors import (
 )
 from chains.models.endpoint.settings import EndpointSettings, check_base_url, is_loopback
 from chains.models.sidecar.settings import SidecarSettings
-from chains.secrets import check_reference
+from chains.secrets import check_reference, without_credentials
 
 ENVIRONMENT_PREFIX = "GRISTMILL_"
 CACHE_VARIABLE = "GRISTMILL_CACHE"
@@ -57,7 +57,9 @@ _NO_MODEL_HELPS = {
     it.code for it in (EmptyInput, Undecodable, InputTooLarge, Pending, CapReached, AwaitingBatch)
 }
 _MAY_GO_ON = set(error_codes()) - _NO_MODEL_HELPS - {"error", "transient"}
-_MAY_HOLD_SECRETS = frozenset({"endpoints", "conf", "tracking_uri", "otel"})
+_MAY_HOLD_SECRETS = frozenset(
+    {"endpoints", "conf", "options", "command", "arguments", "mlflow", "otel"}
+)
 
 
 class Section(BaseModel):
@@ -318,14 +320,20 @@ def _assign(settings: dict[str, Any], assignment: str) -> None:
 
 
 def _told(path: Path, error: Mapping[str, Any]) -> str:
-    """Name file, key and what was found, but for keys whose value may be a secret."""
+    """Name file, key and what was found, where that is no secret."""
     if not error["loc"]:  # what several keys together have wrong: all of them would be found
         return f"{path}: {error['msg']}"
     where = ".".join(map(str, error["loc"]))
-    secret = not _MAY_HOLD_SECRETS.isdisjoint(error["loc"])
-    found = "" if secret else f" (found {error['input']!r:.80})"
     said = {"extra_forbidden": "unknown key", "missing": "missing key"}
-    told = said.get(error["type"], f"{error['msg']}{found}")
+    told = said.get(error["type"], f"{error['msg']}{_found(error)}")
     variable = ENVIRONMENT_PREFIX + where.replace(".", "__").upper()
     also = f"; the environment has {variable}" if variable in os.environ else ""
     return f"{path}: {where}: {told}{also}"
+
+
+def _found(error: Mapping[str, Any]) -> str:
+    """Return what a wrong key has, but nothing of what may hold a secret, at any depth."""
+    given = error["input"]
+    if isinstance(given, dict | list) or not _MAY_HOLD_SECRETS.isdisjoint(error["loc"]):
+        return ""
+    return f" (found {without_credentials(repr(given)):.80})"

@@ -7,6 +7,7 @@ from pydantic_core import PydanticCustomError
 from chains.errors import SettingsError
 from jobs.pinning import pin_work
 from jobs.settings import Section, Settings, load_settings, load_settings_of
+from jobs.stream_settings import StreamSettings
 
 SECRET = "sk-very-secret"
 GOOD = """
@@ -153,12 +154,26 @@ def test_a_secret_that_is_not_there_is_named_before_spark(conf):
         ("endpoints.a", SECRET),
         ("chain.api_key", SECRET),
         ("spark.conf", f"spark.hadoop.fs.s3a.secret.key={SECRET}"),
+        ("source.table", f"{{a: {SECRET}}}"),
+        ("sidecar.arguments", f"--api-key={SECRET}"),
+        ("source.version", f"s3a://me:{SECRET}@bucket/t"),
+        ("mlflow", f"https://user:{SECRET}@x.example"),
         ("mlflow.tracking_uri", f"[https://user:{SECRET}@x.example]"),
     ],
 )
 def test_a_secret_in_the_settings_is_refused_and_not_repeated(conf, key, value):
     with pytest.raises(SettingsError, match=key) as caught:
         load_settings(conf(), [f"{key}={value}"])
+    assert SECRET not in str(caught.value)
+
+
+def test_a_secret_among_the_options_of_a_topic_is_not_repeated(conf):
+    kafka = f"{{bootstrap: b, topic: t, options: {{ssl.keystore.password: {SECRET}}}}}"
+    with pytest.raises(SettingsError, match="format json needs schema") as caught:
+        load_settings_of(StreamSettings, conf(), [f"source={{kafka: {kafka}}}"])
+    assert SECRET not in str(caught.value)
+    with pytest.raises(SettingsError, match="options: Input") as caught:
+        load_settings_of(StreamSettings, conf(), [f"source.kafka.options={SECRET}"])
     assert SECRET not in str(caught.value)
 
 
