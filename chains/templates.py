@@ -20,7 +20,7 @@ import jinja2
 import yaml
 from jinja2 import meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from chains.errors import TemplateError
 from chains.models.base import Message
@@ -140,7 +140,7 @@ def parse_template(text: str, where: str) -> Template:
         raise TemplateError(f"{where}: expected front matter between two '---' lines at the top")
     try:
         front = _FrontMatter.model_validate(yaml.safe_load(parts[1]))
-    except (ValidationError, yaml.YAMLError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # the latter also for a day that is none
         raise TemplateError(f"{where}: front matter: {error}") from None
     bodies = _split_roles(parts[2], where)
     _check_variables(where, bodies, set(front.variables))

@@ -288,7 +288,7 @@ def _read(path: Path) -> dict[str, Any]:
         given = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # the latter for a day that is none
         raise SettingsError(f"{path}: not YAML: {error}") from None
     if not isinstance(given, dict):
         raise SettingsError(f"{path}: expected keys and values, found {type(given).__name__}")
@@ -315,7 +315,7 @@ def _assign(settings: dict[str, Any], assignment: str) -> None:
         settings = settings[section]
     try:
         settings[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         settings[last] = value
 
 

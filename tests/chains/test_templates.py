@@ -77,6 +77,7 @@ def test_front_matter_says_name_version_description_and_variables():
         ("words\n---\nname: t\n---\n", "front matter"),
         ("---\nname: [\n---\nx", "front matter"),
         ("---\n---\nx", "front matter"),
+        ("---\nname: 2026-02-30\n---\nx", "front matter"),
         (text_of("x", colour="red"), "colour"),
         (text_of("x", version=1), "version"),
         (text_of("x", variables={"a": "text"}), "variables.a"),

@@ -82,6 +82,7 @@ def test_any_key_can_be_set(conf):
         ("source.table=T_errors", "source.table: .* apart from target.table's dead letters"),
         ("ledger.table=`t`", "ledger.table: expected a table apart from target.table"),
         ("endpoints.a.base_url=http://h:abc/v1", r"endpoints\.a\.base_url: expected http"),
+        ("source.version=2024-02-30", r"source\.version: .*integer.*found '2024-02-30'"),
         ("nonsense", "expected KEY=VALUE"),
     ],
 )
@@ -98,7 +99,7 @@ def test_all_wrong_settings_are_named_at_once(conf):
     assert len(str(caught.value).splitlines()) == 2
 
 
-@pytest.mark.parametrize("text", ["a: [", "- a list", ""])
+@pytest.mark.parametrize("text", ["a: [", "- a list", "", "date: 2026-02-30"])
 def test_a_file_that_holds_no_settings_is_named(conf, text):
     with pytest.raises(SettingsError, match=r"job\.yml"):
         load_settings(conf(text))
