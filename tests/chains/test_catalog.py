@@ -12,6 +12,8 @@ def own_module(tmp_path, monkeypatch):
         "from chains import load_chain\n"
         "def mine(): return replace(load_chain('summarize'), name='mine')\n"
         "def template(): return mine().template\n"
+        "def of(name): return replace(mine(), name=name)\n"
+        "MINE = mine()\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -58,3 +60,10 @@ def test_a_function_that_returns_no_chain_is_refused():
         SettingsError, match=r"chain\.name: 'own_chains:template' returned Template"
     ):
         load_chain("own_chains:template")
+
+
+@pytest.mark.usefixtures("own_module")
+@pytest.mark.parametrize("name", ["own_chains:of", "own_chains:MINE"])
+def test_what_cannot_be_called_without_arguments_is_refused(name):
+    with pytest.raises(SettingsError, match=rf"chain\.name: '{name}' is no function without"):
+        load_chain(name)
