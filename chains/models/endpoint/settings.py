@@ -117,7 +117,8 @@ class EndpointSettings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _base_url_of_the_kind(cls, given: Any) -> Any:
-        known = KINDS.get(given.get("kind", "")) if isinstance(given, Mapping) else None
+        kind = given.get("kind") if isinstance(given, Mapping) else None
+        known = KINDS.get(kind) if isinstance(kind, str) else None
         return (
             given if known is None or not known.base_url else {"base_url": known.base_url, **given}
         )

@@ -89,6 +89,7 @@ def test_the_defaults():
         ({"base_url": f"https://me:{KEY}@h/v1"}, "base_url: expected no user, password"),
         ({"base_url": f"https://h/v1?api-key={KEY}"}, "base_url: expected no user, password"),
         ({"kind": "gemini", "base_url": "https://h/v1"}, "kind: Input should be 'compatible'"),
+        ({"kind": ["azure"], "base_url": "https://h/v1"}, "kind: Input should be 'compatible'"),
         ({"kind": "azure", "base_url": "https://h/v1"}, "base_url: kind azure expects the path"),
         ({"kind": "azure", "base_url": "https://h/openai"}, "api_version: needed where"),
         ({"kind": "databricks", "base_url": "https://h"}, "base_url: kind databricks expects"),
