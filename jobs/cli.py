@@ -38,17 +38,23 @@ def main(arguments: list[str] | None = None) -> int:
         error.show()
         return UsageError.exit_code
     except GristmillError as error:
-        ERRORS.print(f"[bold red]{type(error).__name__}[/]:", end=" ")
-        ERRORS.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        _say(type(error).__name__, str(error))
         return error.exit_code
     except FOREIGN as error:
-        ERRORS.print("[bold red]Spark:[/]", end=" ")
-        ERRORS.print(told(error), markup=False, highlight=False, soft_wrap=True)
+        _say("Spark", told(error))
+        return 1
+    except OSError as error:  # a file that cannot be written; click sees to a broken pipe
+        _say(type(error).__name__, str(error))
         return 1
     except (click.Abort, KeyboardInterrupt):
         ERRORS.print("stopped; the next run goes on from the ledger")
         return INTERRUPTED
     return int(code or 0)
+
+
+def _say(what: str, why: str) -> None:
+    ERRORS.print(f"[bold red]{what}:[/]", end=" ")
+    ERRORS.print(why, markup=False, highlight=False, soft_wrap=True)
 
 
 def _is_own(record: logging.LogRecord) -> bool:

@@ -11,6 +11,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from chains.errors import CredentialRejected
 from chains.models.fake.endpoint import FakeEndpoint
+from jobs.cli import main
 from jobs.cli_common import error_lines
 
 pytestmark = pytest.mark.process
@@ -82,6 +83,14 @@ def test_a_work_folder_that_cannot_be_written_exits_2_and_is_named(conf, tmp_pat
 @pytest.mark.parametrize("arguments", [["batch"], ["bake", "x"], ["batch", "x", "--jason"]])
 def test_wrong_usage_exits_2(arguments, tmp_path):
     assert gristmill(*arguments, cwd=tmp_path).returncode == 2
+
+
+def test_what_cannot_be_written_exits_1_and_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GRISTMILL_MLFLOW__TRACKING_URI", raising=False)
+    (tmp_path / ".gristmill").touch()
+    assert main(["prompts", "push"]) == 1
+    assert "File exists: '.gristmill'" in capsys.readouterr().err
 
 
 def test_what_libraries_tell_of_requests_is_not_shown(conf, tmp_path):
