@@ -12,7 +12,7 @@ from chains.models.endpoint.settings import asks_in_batches
 from chains.models.sidecar.settings import behind_sidecar
 from chains.registered import find_template
 from chains.secrets import resolve_secret
-from jobs.settings import ChainSettings, JobSettings, Settings
+from jobs.settings import ChainSettings, JobSettings, Settings, in_environment
 from jobs.source import variable_columns
 from jobs.spending import budget_of
 from jobs.stream_settings import StreamSettings
@@ -146,6 +146,7 @@ def _parameters(defaults: Parameters, given: dict[str, Any]) -> Parameters:
     except ValidationError as error:
         told = "; ".join(
             f"chain.parameters.{'.'.join(map(str, it['loc']))}: {it['msg']}"
+            + in_environment(("chain", "parameters", *it["loc"]))
             for it in error.errors()
         )
         raise SettingsError(told) from None

@@ -295,13 +295,30 @@ def _read(path: Path) -> dict[str, Any]:
     return given
 
 
-def _environment() -> list[str]:
+def in_environment(place: Sequence[str | int]) -> str:
+    """Return what to add to a message about a key: the variables that set it, or what is in it.
+
+    Positions in a list, which no variable has, count for nothing.
+    """
+    key = "__".join(str(it).upper() for it in place if not isinstance(it, int))
+    names = [it for it in _variables() if f"{it}__".startswith(f"{ENVIRONMENT_PREFIX}{key}__")]
+    return f"; the environment has {', '.join(names)}" if names else ""
+
+
+def _variables() -> list[str]:
     names = sorted(it for it in os.environ if it.startswith(ENVIRONMENT_PREFIX))
-    return [
-        f"{name.removeprefix(ENVIRONMENT_PREFIX).lower().replace('__', '.')}={os.environ[name]}"
-        for name in names
-        if name != CACHE_VARIABLE and not _OF_A_SERVICE.search(name)
-    ]
+    return [it for it in names if it != CACHE_VARIABLE and not _OF_A_SERVICE.search(it)]
+
+
+def _environment() -> list[str]:
+    keys = {
+        name: name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
+        for name in _variables()
+    }
+    if nameless := [name for name, key in keys.items() if not key or key.endswith(".")]:
+        expected = f"expected {ENVIRONMENT_PREFIX}SECTION__KEY"
+        raise SettingsError(f"the environment has {nameless[0]}: {expected}")
+    return [f"{key}={os.environ[name]}" for name, key in keys.items()]
 
 
 def _assign(settings: dict[str, Any], assignment: str) -> None:
@@ -326,9 +343,7 @@ def _told(path: Path, error: Mapping[str, Any]) -> str:
     where = ".".join(map(str, error["loc"]))
     said = {"extra_forbidden": "unknown key", "missing": "missing key"}
     told = said.get(error["type"], f"{error['msg']}{_found(error)}")
-    variable = ENVIRONMENT_PREFIX + where.replace(".", "__").upper()
-    also = f"; the environment has {variable}" if variable in os.environ else ""
-    return f"{path}: {where}: {told}{also}"
+    return f"{path}: {where}: {told}{in_environment(error['loc'])}"
 
 
 def _found(error: Mapping[str, Any]) -> str:

@@ -52,10 +52,27 @@ def test_what_kubernetes_tells_of_a_service_is_no_setting(conf, monkeypatch):
     assert load_settings(conf()).source.table == "s"
 
 
-def test_a_wrong_variable_of_the_environment_is_named(conf, monkeypatch):
-    monkeypatch.setenv("GRISTMILL_TARGET__MODUS", "append")
-    with pytest.raises(SettingsError, match=r"target\.modus: unknown key.*GRISTMILL_TARGET__MODUS"):
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        ("GRISTMILL_TARGET__MODUS", r"target\.modus: unknown key"),
+        ("GRISTMILL_SOURCES__TABLE", "sources: unknown key"),
+        ("GRISTMILL_CHAIN__PRICE__INPUT", r"chain\.price\.0\.input: "),
+        ("GRISTMILL_CHAIN__PARAMETERS__NOPE", r"chain\.parameters\.nope: "),
+    ],
+)
+def test_a_wrong_variable_of_the_environment_is_named(conf, monkeypatch, variable, message):
+    monkeypatch.setenv(variable, "append")
+    with pytest.raises(SettingsError, match=f"{message}.*; the environment has {variable}"):
+        pin_work(load_settings(conf()))
+
+
+@pytest.mark.parametrize("variable", ["GRISTMILL_", "GRISTMILL_SOURCE__"])
+def test_a_variable_of_the_environment_that_names_no_key_is_named(conf, monkeypatch, variable):
+    monkeypatch.setenv(variable, SECRET)
+    with pytest.raises(SettingsError, match=f"the environment has {variable}: ") as caught:
         load_settings(conf())
+    assert SECRET not in str(caught.value)
 
 
 def test_any_key_can_be_set(conf):
