@@ -42,7 +42,13 @@ def batch(conf: Path, sets: tuple[str, ...], as_json: bool, yes: bool, job: str 
 
 @click.command()
 @job_options
-@click.option("--sample", default=0, metavar="N", help="Show N prompts that would be asked.")
+@click.option(
+    "--sample",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Show N prompts that would be asked.",
+)
 def plan(conf: Path, sets: tuple[str, ...], as_json: bool, sample: int) -> None:
     """Print what a batch, a refresh or a stream would do, and its cost; spends nothing."""
     report = (

@@ -5,13 +5,21 @@ from pathlib import Path
 
 import click
 
+from chains.errors import error_codes
 from jobs.cli_common import ERRORS, job_options, key_of, key_option, pinned_session, session, show
 from jobs.settings import load_settings_of
 
 
 @click.command()
 @job_options
-@click.option("--reason", "reasons", multiple=True, metavar="CODE", help="Only these; all else.")
+@click.option(
+    "--reason",
+    "reasons",
+    type=click.Choice(error_codes()),
+    multiple=True,
+    metavar="CODE",
+    help="Only these; all else.",
+)
 @key_option
 def replay(
     conf: Path,

@@ -85,6 +85,15 @@ def test_wrong_usage_exits_2(arguments, tmp_path):
     assert gristmill(*arguments, cwd=tmp_path).returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [("plan", "--sample", "-2"), ("replay", "--reason", "invalid_reqest")],
+)
+def test_a_wrong_value_of_an_option_is_named(command, option, value, capsys):
+    assert main([command, "job.yml", option, value]) == 2
+    assert f"Invalid value for '{option}': " in capsys.readouterr().err
+
+
 def test_what_cannot_be_written_exits_1_and_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GRISTMILL_MLFLOW__TRACKING_URI", raising=False)
