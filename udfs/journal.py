@@ -51,19 +51,27 @@ class Journal:
     def written(self, name: str) -> Iterator[None]:
         """Let tasks write a journal in the block; at its end the journal is whole.
 
-        Raises JobError where another run has taken this one for dead.
+        Raises JobError where another run has taken this one for dead: the next run that opens the
+        ledger takes the journal once more, with what was answered since.
         """
-        yield
-        if (self._place(name) / TAKEN).exists():
+        try:
+            yield
+        finally:
+            was_taken = self._given_back(name)
+        if was_taken:
             raise JobError(
                 f"journal {name}: this run stood still for so long that another one took it for "
-                "dead. Run it again: what was answered is in the ledger"
+                "dead. Run it again: what was answered comes into the ledger first"
             )
         self.finish(name)
 
     def finish(self, name: str) -> None:
         """Mark a journal that gets no more answers."""
         (self._place(name) / _WHOLE).replace(b"")
+
+    def is_whole(self, name: str) -> bool:
+        """Whether a journal gets no more answers."""
+        return (self._place(name) / _WHOLE).exists()
 
     def read(self, *names: str) -> DataFrame:
         """Return the answers of journals, each as often as it was paid for."""
@@ -98,7 +106,7 @@ class Journal:
         leased = {it for it in names - taken if (self._place(it) / LEASE).exists()}
         # A micro-batch's journal has no lease: its stream finds it again by its name.
         free = names - taken - leased
-        whole = {it for it in free if (self._place(it) / _WHOLE).exists() or self._is_old(it)}
+        whole = {it for it in free if self.is_whole(it) or self._is_old(it)}
         return sorted(whole | dead({it: self._place(it) / LEASE for it in leased}))
 
     def told_taken(self, name: str) -> None:
@@ -106,6 +114,15 @@ class Journal:
         mark = self._place(name) / TAKEN
         if not mark.exists():
             mark.replace(b"")
+
+    def _given_back(self, name: str) -> bool:
+        """Whether others had taken a journal; it is whole now, and can be taken once more."""
+        taken = self._place(name) / TAKEN
+        if not taken.exists():
+            return False
+        self.finish(name)
+        taken.delete()
+        return True
 
     def _is_old(self, name: str, file: str = "") -> bool:
         place = self._place(name)

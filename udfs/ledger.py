@@ -32,7 +32,7 @@ class Ledger:
 
     Kept: answers, and errors that asking again would not change. Not kept: rows that were not
     asked, and errors that may pass. A fingerprint may stand here more than once (two runs at the
-    same time, or `ledger.reuse: false`); the newest success counts.
+    same time, a run that was taken for dead, or `ledger.reuse: false`); the newest success counts.
     """
 
     table: Table
@@ -67,9 +67,11 @@ class Ledger:
     def take(self, spark: SparkSession, name: str) -> None:
         """Copy a journal's lasting answers into the ledger, in one commit.
 
-        Safe to repeat and to race: Delta lands the commit of a journal once.
+        Safe to repeat and to race: Delta lands the commit of a journal once, and once more when it
+        is whole, where its run had been taken for dead and went on.
         """
-        self.table.append_once(self.lasting(spark, [name]), f"journal/{name}")
+        part = "" if self.journal(spark).is_whole(name) else "/part"
+        self.table.append_once(self.lasting(spark, [name]), f"journal/{name}{part}")
 
     def take_all(
         self, spark: SparkSession, names: Sequence[str], writer: str, number: int = 0

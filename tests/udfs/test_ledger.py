@@ -50,14 +50,18 @@ def journalled(ledger, spark, name, rows):
     journal.add([row.asDict(recursive=True) for row in rows.collect()])
 
 
+def fingerprints(spark, ledger):
+    """Return what the ledger has, sorted."""
+    return sorted(row["fingerprint"] for row in ledger.table.read(spark).collect())
+
+
 ROWS = [("a", "A", None, None), ("b", None, "refused", False), ("c", None, "timeout", True)]
 
 
 def test_answers_and_lasting_errors_are_kept_passing_errors_are_not(spark, ledger):
     journalled(ledger, spark, "n", answers(spark, *ROWS))
     ledger.take(spark, "n")
-    found = ledger.table.read(spark).select("fingerprint").collect()
-    assert sorted(row["fingerprint"] for row in found) == ["a", "b"]
+    assert fingerprints(spark, ledger) == ["a", "b"]
 
 
 def test_a_new_run_takes_in_what_a_dead_one_left_once(spark, ledger):
@@ -89,6 +93,38 @@ def test_a_run_that_was_taken_for_dead_says_so(spark, ledger):
         journal.told_taken("slow")
         with pytest.raises(JobError, match="took it for dead"):
             run.close()
+
+
+@pytest.mark.parametrize("is_killed", [False, True], ids=["to its end", "until it is killed"])
+def test_what_a_run_answers_after_it_was_taken_for_dead_is_taken_too(spark, ledger, is_killed):
+    journal = ledger.journal(spark)
+    with (
+        suppress(JobError, KeyboardInterrupt),
+        journal.alive("slow"),
+        journal.written("slow"),
+    ):
+        journalled(ledger, spark, "slow", answers(spark, ("before", "B", None, None)))
+        ledger.take(spark, "slow")
+        journal.told_taken("slow")
+        journalled(ledger, spark, "slow", answers(spark, ("after", "A", None, None)))
+        if is_killed:
+            raise KeyboardInterrupt
+    assert fingerprints(spark, ledger) == ["before"]
+    for _ in range(2):
+        ledger.open(spark)
+        assert fingerprints(spark, ledger) == ["after", "before", "before"]
+
+
+def test_a_run_that_another_is_taking_for_dead_while_it_ends_brings_all_it_has(spark, ledger):
+    journal = ledger.journal(spark)
+    with journal.alive("slow"):
+        with journal.written("slow"):
+            journalled(ledger, spark, "slow", answers(spark, ("before", "B", None, None)))
+            ledger.take(spark, "slow")
+            journalled(ledger, spark, "slow", answers(spark, ("after", "A", None, None)))
+        journal.told_taken("slow")
+        ledger.take(spark, "slow")
+    assert fingerprints(spark, ledger) == ["after", "before", "before"]
 
 
 def test_of_a_retried_task_s_answers_one_counts(spark, ledger):
