@@ -10,6 +10,8 @@ from threading import Event, Thread
 from time import monotonic, sleep
 from typing import Any
 
+from py4j.protocol import Py4JError
+
 from udfs.files import Place
 
 LOG = logging.getLogger("gristmill")
@@ -41,7 +43,11 @@ class Lease:
         beats = 0
         while not self._ended.wait(HEARTBEAT_SECONDS):
             beats += 1
-            self._tell(beats)
+            try:
+                self._tell(beats)
+            except (OSError, Py4JError) as error:  # the next one may be in time
+                cause = str(error).partition("\n\tat ")[0]  # without Java's stack
+                LOG.warning("a run cannot tell others that it is alive: %s", cause)
 
     def _tell(self, beats: int) -> None:
         """Write the lease; a negative number of beats says that it has ended."""

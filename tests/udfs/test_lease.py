@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from threading import Event
 
 import pytest
 
@@ -67,3 +68,21 @@ def test_a_run_of_another_machine_that_beats_lives(place, spark):
         pass
     told(place, machine="elsewhere")
     assert dead({"run": Beating(spark, place.path)}) == set()
+
+
+def test_a_beat_that_could_not_be_written_is_followed_by_others(place, spark, monkeypatch, caplog):
+    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.01)
+    beats_again = Event()
+
+    class CutOff(Place):
+        def replace(self, content):
+            beats = json.loads(content)["beats"]
+            if beats == 1:
+                raise OSError("no route to the store")
+            if beats > 1:
+                beats_again.set()
+            super().replace(content)
+
+    with Lease(CutOff(spark, place.path)):
+        assert beats_again.wait(60)
+    assert "no route to the store" in caplog.text
