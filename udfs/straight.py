@@ -16,7 +16,7 @@ from chains.models.base import Model
 from chains.telemetry import told
 from udfs.arrow import Pinned, completion_row, windows
 from udfs.known import Known
-from udfs.task_journal import Row, TaskJournal
+from udfs.task_journal import Row, TaskJournal, may_pass
 
 Asked = tuple[object, str]
 _FIRST_TIME = "gristmill.first_time"
@@ -65,7 +65,7 @@ class Straight:
         """Return as many rows as there are variables, in order."""
         chain, model = self.pinned.load()
         with told(self.pinned.telemetry), TaskJournal.of_this_task(self.folder) as journal:
-            answered = journal.found(all_tasks=self.comes_again or not is_first_time())
+            answered = self._answered(journal)
             for rows in windows(batches):
                 asked = [
                     (chain.ask(row["variables"], model), row["key"]) if row else (None, "")
@@ -76,6 +76,20 @@ class Straight:
                     answered |= {str(row["fingerprint"]): row for row in paid}
                 given = [self._given(chain, model, it, key, answered) for it, key in asked]
                 yield pa.array(given, self.kind)
+
+    def _answered(self, journal: TaskJournal) -> dict[str, Row]:
+        """Return what is not asked again, by fingerprint.
+
+        Rows that are computed again get what they got, be it an error that may pass: the target may
+        be written without them, and dead letters that lack them too would lose them. What the
+        ledger may know was deferred, and is again.
+        """
+        if is_first_time():
+            return journal.found(all_tasks=self.comes_again)
+        found = journal.found(all_tasks=True, passing=True)
+        return {
+            it: row for it, row in found.items() if not (may_pass(row) and self.known.may_know(it))
+        }
 
     def _paid(
         self, asked: Sequence[Asked], answered: Collection[str], chain: Chain, model: Model

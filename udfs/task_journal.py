@@ -68,6 +68,11 @@ def spans(names: Iterable[str]) -> list[Span]:
     return kept
 
 
+def may_pass(row: Row) -> bool:
+    """Whether a row is an error that asking again may change."""
+    return row["error"] is not None and bool(row["error"]["retryable"])
+
+
 class TaskJournal:
     """Where one attempt of a task keeps its answers; `TaskJournal.of_this_task` opens it.
 
@@ -96,13 +101,13 @@ class TaskJournal:
         yield journal
         journal.close()
 
-    def found(self, all_tasks: bool = False) -> dict[str, Row]:
-        """Return what an earlier attempt left, by fingerprint: answers, and errors that last."""
-        return {
-            row["fingerprint"]: row
-            for row in self._read(all_tasks)
-            if row["error"] is None or not row["error"]["retryable"]
-        }
+    def found(self, all_tasks: bool = False, passing: bool = False) -> dict[str, Row]:
+        """Return what an earlier attempt left, by fingerprint: answers, and errors that last.
+
+        With `passing`, errors that may pass too, where there is nothing else.
+        """
+        rows = sorted(self._read(all_tasks), key=lambda row: not may_pass(row))
+        return {row["fingerprint"]: row for row in rows if passing or not may_pass(row)}
 
     def add(self, rows: Sequence[Row]) -> None:
         """Keep some rows; when this returns, they are safe."""

@@ -1,7 +1,7 @@
 """A micro-batch on its short way: what executors lose is not paid for twice."""
 
 import pytest
-from local_models import NOTES
+from local_models import GATE, NOTES
 
 from chains import load_chain, resolve_model
 from udfs.completion import pin, straight_udf
@@ -27,12 +27,11 @@ def ledger(spark, tmp_path):
     return opened
 
 
-@pytest.fixture
-def work():
-    """Return work of a model that notes its calls; none are noted yet."""
+def work_of(model):
+    """Return work of a local model that notes its calls; none are noted yet."""
     NOTES.unlink(missing_ok=True)
-    model = resolve_model("python:local_models:Counted")
-    return Work(pin(load_chain("summarize"), model), ("id",), {})
+    ref = resolve_model(f"python:local_models:{model}")
+    return Work(pin(load_chain("summarize"), ref), ("id",), {})
 
 
 def rows_of(ids):
@@ -46,9 +45,9 @@ def calls():
 
 
 @pytest.mark.parametrize("tasks", [2, 1], ids=["in tasks as before", "in one task"])
-def test_rows_that_are_computed_again_come_from_the_journal(spark, ledger, work, tasks):
+def test_rows_that_are_computed_again_come_from_the_journal(spark, ledger, tasks):
     """As the rows of an executor that is lost: one task computes them where there are few."""
-    source = rows_of(spark.range(ROWS))
+    source, work = rows_of(spark.range(ROWS)), work_of("Counted")
     with (
         MicroBatches(spark, ledger, "stream") as batches,
         batches.answered(source, work, Slice(0), "run") as answered,
@@ -60,9 +59,23 @@ def test_rows_that_are_computed_again_come_from_the_journal(spark, ledger, work,
     assert calls() == ROWS
 
 
-def test_only_the_first_time_tasks_do_not_look_at_each_other_s_answers(spark, ledger, work):
+def test_rows_that_are_computed_again_keep_an_error_that_has_passed(spark, ledger):
+    """The target was written without them: the dead letters must not be, too."""
+    GATE.unlink(missing_ok=True)
+    source, work = rows_of(spark.range(ROWS)), work_of("DownAtFirst")
+    with (
+        MicroBatches(spark, ledger, "stream") as batches,
+        batches.answered(source, work, Slice(0), "run") as answered,
+    ):
+        GATE.touch()
+        spark.catalog.clearCache()
+        assert answered.rows.where("error.code = 'timeout'").count() == ROWS
+    assert calls() == ROWS
+
+
+def test_only_the_first_time_tasks_do_not_look_at_each_other_s_answers(spark, ledger):
     """Nobody has written any then, and reading what others are just writing would cost time."""
-    known = KnownFingerprints(spark, ledger).filter
+    work, known = work_of("Counted"), KnownFingerprints(spark, ledger).filter
 
     def answer(ids):
         source = rows_of(ids)

@@ -41,6 +41,14 @@ def test_an_error_that_may_pass_is_not_found(folder):
     journal.add(rows("passes", error={"code": "timeout", "retryable": True}))
     journal.add(rows("lasts", error={"code": "refused", "retryable": False}))
     assert set(journal.found()) == {"lasts"}
+    assert set(journal.found(passing=True)) == {"lasts", "passes"}
+
+
+def test_an_answer_counts_before_an_error_that_may_pass(folder):
+    journal = TaskJournal(folder, SCHEMA, 0)
+    journal.add(rows("a"))
+    journal.add(rows("a", error={"code": "timeout", "retryable": True}))
+    assert journal.found(passing=True)["a"]["error"] is None
 
 
 @given(groups=st.lists(st.integers(0, 300), max_size=12))
