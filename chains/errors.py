@@ -238,7 +238,7 @@ class Pending(CompletionError):
 
 
 class CredentialRejected(Pending):
-    """401 or 403: no further request is sent with this credential."""
+    """401 or 403: nothing more is sent with this credential but a probe now and then."""
 
     code = "credential"
     hint = "renew the credential, then run the job again"

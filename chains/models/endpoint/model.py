@@ -44,6 +44,7 @@ from chains.models.endpoint.loop_thread import LoopThread
 from chains.models.endpoint.patience import Patience, failure, said_by_server
 from chains.models.endpoint.quota import NOTHING, UNLIMITED, Lease, Quota
 from chains.models.endpoint.quota_client import QuotaClient
+from chains.models.endpoint.rejection import Rejection
 from chains.models.endpoint.settings import EndpointSettings, is_loopback
 from chains.models.endpoint.slots import Slots
 from chains.secrets import resolve_secret
@@ -71,10 +72,10 @@ class EndpointModel:
 
     A 429 holds back every request of this object, not only its own row, and with a quota those of
     all executors. A rejected credential stops it: nothing more is sent until the reference resolves
-    to another value.
+    to another value, but a probe now and then.
     """
 
-    def __init__(self, ref: ModelRef) -> None:
+    def __init__(self, ref: ModelRef, clock: Callable[[], float] = time.monotonic) -> None:
         self.ref = ref
         self._model = ref.location
         self._settings = EndpointSettings(**dict(ref.options))
@@ -83,13 +84,14 @@ class EndpointModel:
         self._lock = threading.Lock()
         self._connection: LoopThread[ChatClient] | None = None
         self._api_key: str | None = None
-        self._rejected: str | None = None
+        self._clock = clock
         self._not_before = 0.0
         self._adapts = self._settings.concurrency == "auto"
         self._limit = _limit_of(self._settings)
         self._circuit = Circuit(
-            self._settings.circuit_failures, self._settings.max_retry_wait_seconds
+            self._settings.circuit_failures, self._settings.max_retry_wait_seconds, clock
         )
+        self._rejection = Rejection(clock)
         self._patience = Patience(self._settings)
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
@@ -130,11 +132,12 @@ class EndpointModel:
 
     def _connect(self) -> "LoopThread[ChatClient]":
         with self._lock:
-            if self._connection is None or self._rejected is not None:
+            if self._connection is None or self._rejection.stands:
                 api_key = resolve_credential(self._settings.credential)
                 if api_key != self._api_key:
                     self._disconnect()
-                    self._api_key, self._rejected = api_key, None
+                    self._api_key = api_key
+                    self._rejection.lift()
             if self._connection is None:
                 quota = _quota_of(self.ref, self._settings.max_retry_wait_seconds)
                 self._connection = LoopThread(
@@ -198,8 +201,8 @@ class EndpointModel:
             await keep(answer)
 
     async def _send(self, client: "ChatClient", body: Mapping[str, Any], lease: Lease) -> Answer:
-        """Ask, and tell limit, circuit, lease and telemetry how it went."""
-        sent, probe = self._limit.send(), self._circuit.send()
+        """Ask, and tell limit, circuit, rejection, lease and telemetry how it went."""
+        sent, probe, again = self._limit.send(), self._circuit.send(), self._rejection.send()
         signal: Signal = "nothing"
         pace = None
         lease.used = Usage()
@@ -218,30 +221,29 @@ class EndpointModel:
             if said := said_by_server(error):
                 self._hold_back(client, said)
             if isinstance(error, CredentialRejected):
-                self._rejected = str(error)
+                self._rejection.begin(error)
             raise
         finally:
             self._limit.end(sent, signal, pace)
             self._circuit.end(signal, probe)
+            self._rejection.end(signal, again)
 
     def _held_back(self) -> float:
         """Return the seconds for which nothing may be sent.
 
         Raises the error of a row that should not wait so long.
         """
-        if self._rejected is not None:
-            raise CredentialRejected(f"not asked, after: {self._rejected}")
-        return max(self._cool_down(), self._circuit.wait())
+        return max(self._rejection.wait(), self._cool_down(), self._circuit.wait())
 
     def _cool_down(self) -> float:
-        left = self._not_before - time.monotonic()
+        left = self._not_before - self._clock()
         if left > self._settings.max_retry_wait_seconds:
             raise RateLimited("not asked: the endpoint is cooling down", retry_after=left)
         return left
 
     def _hold_back(self, client: "ChatClient", seconds: float) -> None:
         """Let nothing be sent for so long, by nobody who shares the quota."""
-        self._not_before = max(self._not_before, time.monotonic() + seconds)
+        self._not_before = max(self._not_before, self._clock() + seconds)
         client.quota.cool_down(seconds)
 
     def _wait(self, client: "ChatClient", state: RetryCallState) -> float:

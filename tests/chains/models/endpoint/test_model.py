@@ -54,12 +54,12 @@ def model_at():
     """Return a function that opens a model at an endpoint; all are closed at the end."""
     with contextlib.ExitStack() as stack:
 
-        def open_model(endpoint, **settings):
+        def open_model(endpoint, clock=time.monotonic, **settings):
             base_url = getattr(endpoint, "base_url", endpoint)
             ref = resolve_endpoint(
                 "endpoint:fake/m", "fake", "m", {"base_url": base_url, **QUICK, **settings}
             )
-            return stack.enter_context(contextlib.closing(EndpointModel(ref)))
+            return stack.enter_context(contextlib.closing(EndpointModel(ref, clock)))
 
         yield open_model
 
@@ -522,6 +522,22 @@ def test_a_renewed_credential_is_asked_with_and_the_old_one_is_not(serve, model_
     key_file.write_text("the-new-key\n")
     assert kinds(model.complete([request()])) == [Answer]
     assert len(endpoint.calls()) == 2
+
+
+def test_a_credential_that_works_again_is_found_by_one_request(serve, model_at):
+    """A permission was mended; the same process and key go on."""
+    now = [100.0]
+    endpoint = serve(faults={"*": {"status": 403, "times": 2}})
+    model = model_at(endpoint, lambda: now[0], concurrency=4)
+    assert kinds(model.complete([request()])) == [CredentialRejected]
+    now[0] += 30
+    assert kinds(model.complete(requests(9))) == [CredentialRejected] * 9
+    assert len(endpoint.calls()) == 2
+    now[0] += 29
+    assert kinds(model.complete(requests(9))) == [CredentialRejected] * 9
+    assert len(endpoint.calls()) == 2
+    now[0] += 1
+    assert kinds(model.complete(requests(9))) == [Answer] * 9
 
 
 def test_the_key_goes_into_the_header(serve, model_at, key_file):
