@@ -7,14 +7,15 @@ from chains.errors import EndpointDown
 from chains.models.endpoint.limiter import Signal
 
 FIRST_PROBE_SECONDS = 0.5
+MOST_PROBE_SECONDS = 60.0
 SECONDS_WHILE_PROBED = 0.05
 
 
 class Circuit:
     """Opens after a number of failures in a row, closes with the first call that does not fail.
 
-    While it is open, probes go at intervals that double. Where the next one would come later than
-    `patience_seconds` after it opened, rows are not made to wait for it.
+    While it is open, probes go at intervals that double, up to MOST_PROBE_SECONDS. Where the next
+    one would come later than `patience_seconds` after it opened, rows are not made to wait for it.
     """
 
     def __init__(
@@ -68,5 +69,5 @@ class Circuit:
             self._opened = self._clock()
             self._probe_at = self._opened + self._interval
         elif probe:
-            self._interval *= 2
+            self._interval = min(2 * self._interval, MOST_PROBE_SECONDS)
             self._probe_at = self._clock() + self._interval

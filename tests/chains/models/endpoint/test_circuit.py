@@ -76,6 +76,15 @@ def test_rows_wait_no_longer_than_patience(circuit, clock):
     assert circuit.wait() == 0
 
 
+def test_an_outage_of_hours_is_probed_each_minute(clock):
+    patient = Circuit(3, 86_400.0, clock)
+    fail(patient)
+    while clock.now < 8 * 3600:
+        clock.now += patient.wait()
+        call(patient, "failed")
+    assert patient.wait() == 60.0
+
+
 def test_a_probe_that_was_cancelled_leaves_its_place_to_another(circuit, clock):
     fail(circuit)
     clock.now += 0.5
