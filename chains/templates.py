@@ -18,7 +18,7 @@ from typing import Any, Literal, cast
 
 import jinja2
 import yaml
-from jinja2 import meta
+from jinja2 import meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ConfigDict
 
@@ -107,9 +107,14 @@ def read_template(file: Traversable) -> Template:
 
 
 def used_variables(body: str, where: str) -> set[str]:
-    """Return the names that a body takes from outside. Raises TemplateError for broken Jinja."""
+    """Return the names that a body takes from outside.
+
+    Raises TemplateError for broken Jinja, and for filters, tests and files that there are not.
+    """
     try:
-        return meta.find_undeclared_variables(ENVIRONMENT.parse(body))
+        tree = ENVIRONMENT.parse(body)
+        _check_used(tree)
+        return meta.find_undeclared_variables(tree)
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(f"{where}: line {error.lineno} of a message: {error.message}") from None
 
@@ -181,6 +186,17 @@ def _check_variables(where: str, bodies: tuple[tuple[Role, str], ...], declared:
             f"{where}: variables used but not declared: {sorted(used - declared)}; "
             f"declared but not used: {sorted(declared - used)}"
         )
+
+
+def _check_used(tree: nodes.Template) -> None:
+    """Raise TemplateSyntaxError for what Jinja may find out only when a row is rendered."""
+    for kind, known in ((nodes.Filter, ENVIRONMENT.filters), (nodes.Test, ENVIRONMENT.tests)):
+        for used in tree.find_all(kind):
+            if used.name not in known:
+                message = f"No {kind.__name__.lower()} named {used.name!r}."
+                raise jinja2.TemplateSyntaxError(message, used.lineno)
+    for taken in tree.find_all((nodes.Include, nodes.Extends, nodes.Import, nodes.FromImport)):
+        raise jinja2.TemplateSyntaxError("A template takes nothing from other files.", taken.lineno)
 
 
 @cache

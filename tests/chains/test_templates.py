@@ -122,7 +122,21 @@ def test_an_unused_variable_alone_is_refused_for_its_column_would_be_read_for_no
         template("{{ x }}", "x", "y")
 
 
-@pytest.mark.parametrize("body", ["a\n{{ x", "a\n{% if x %}", "a\n{{ x | nofilter }}"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a\n{{ x",
+        "a\n{% if x %}",
+        "a\n{{ x | nofilter }}",
+        "a\n{% if x %}{{ x | nofilter }}{% endif %}",
+        "a\n{{ x is notest }}",
+        "a\n{% if x is notest %}b{% endif %}",
+        "a\n{% include 'other.md' %}{{ x }}",
+        "a\n{% extends 'other.md' %}{{ x }}",
+        "a\n{% import 'other.md' as other %}{{ x }}",
+        "a\n{% from 'other.md' import other %}{{ x }}",
+    ],
+)
 def test_broken_jinja_is_refused_when_the_template_is_loaded(body):
     with pytest.raises(TemplateError, match=r"t\.md: line 2 of a message"):
         template(body, "x")
