@@ -1,6 +1,7 @@
 """Log a chain with its model in MLflow: to be served, and to be named as `models:/NAME@ALIAS`."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import chains
 import prompt_templates
 from chains import Chain, ModelRef
-from chains.errors import ModelLoadError
+from chains.errors import ModelLoadError, SettingsError
 from chains.logged import (
     CHAIN_FILE,
     MODEL_FILE,
@@ -75,12 +76,14 @@ class LoggedVersion:
 def run_log_chain(settings: Settings, name: str, alias: str | None = None) -> LoggedVersion:
     """Log the settings' chain and model as the next version of `name`; ask no model.
 
-    1. Pin both. 2. See that the name can be had, before the weights travel. 3. Upload. 4. Register
-    the version. 5. Set the alias, last: who resolves it finds all files.
-    Raises SettingsError or TemplateError for what the settings name, ModelLoadError where the
-    model, a needed package or the store cannot be had.
+    1. Pin both. 2. See that name and alias can be had, before the weights travel. 3. Upload.
+    4. Register the version. 5. Set the alias, last: who resolves it finds all files.
+    Raises SettingsError or TemplateError for what the settings name, SettingsError for an alias
+    that is none, ModelLoadError where the model, a needed package or the store cannot be had.
     """
     chain, model = pin_chain(settings)
+    if alias is not None:
+        _check_alias(alias)
     settings.work_dir.mkdir(parents=True, exist_ok=True)
     store = settings.tracking_uri
     with asking_mlflow(f"cannot log {name!r}", store), process_store(store):
@@ -134,6 +137,15 @@ def signature(chain: Chain) -> "ModelSignature":
         for name, kind in OUTPUTS.items()
     ]
     return ModelSignature(Schema(inputs), Schema(outputs))
+
+
+def _check_alias(alias: str) -> None:
+    """Raise SettingsError for what MLflow would refuse when the version is there."""
+    if not re.fullmatch(r"[\w-]{1,255}", alias) or re.fullmatch(r"latest|v\d+", alias, re.I):
+        raise SettingsError(
+            "--alias: expected letters, digits, _ and -, but neither latest nor v and a number; "
+            f"found {alias!r}"
+        )
 
 
 def _tags(chain: Chain, model: ModelRef) -> dict[str, str]:

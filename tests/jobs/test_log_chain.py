@@ -19,7 +19,7 @@ from mlflow.models import Model
 
 import chains
 from chains.completion import result_text
-from chains.errors import ModelLoadError
+from chains.errors import ModelLoadError, SettingsError
 from chains.logged import OUTPUTS, read_logged
 from chains.models.registry import load
 from chains.templates import parse_template
@@ -361,6 +361,14 @@ def test_every_kind_of_variable_has_its_column_type():
     template = parse_template(text % (declared, " ".join(f"{{{{ {n} }}}}" for n in kinds)), "test")
     columns = signature(chains.Chain("c", "1", template)).inputs.to_dict()
     assert [it["type"] for it in columns] == ["string", "long", "double", "boolean", "any"]
+
+
+@pytest.mark.parametrize("alias", ["", "bad alias!", "v1", "Latest", "a" * 256])
+def test_an_alias_that_mlflow_would_refuse_leaves_no_version(job, tmp_path, alias):
+    settings = job("chain.model=endpoint:local/m", "endpoints.local.base_url=http://127.0.0.1:9/v1")
+    with pytest.raises(SettingsError, match=f"--alias: .*found '{alias}'"):
+        run_log_chain(settings, "remote", alias)
+    assert not (tmp_path / "mlflow.db").exists()
 
 
 def test_a_failed_upload_makes_no_version_and_moves_no_alias(job, tmp_path, monkeypatch):
