@@ -75,7 +75,12 @@ class Files:
         return template
 
     def chosen(self, refs: Sequence[str]) -> list[Template]:
-        """Read what is named by name, `NAME@VERSION` or the path of a `.md` file; else all."""
+        """Read what is named by name, `NAME@VERSION` or the path of a `.md` file; else all.
+
+        Raises TemplateError where there is nothing of it.
+        """
+        if not refs and not self.names():
+            raise TemplateError(f"{self.folder}: expected files NAME@VERSION.md, found none")
         return [it for ref in refs or self.names() for it in self._named(ref)]
 
     def _named(self, ref: str) -> list[Template]:

@@ -74,6 +74,12 @@ def test_push_and_pull_give_the_same_bytes(pushed, folder, tmp_path):
     assert again == {str(tmp_path / "pulled" / "brief@1.md"): "is there already, unchanged"}
 
 
+def test_a_folder_of_files_without_versions_has_nothing_to_push_and_says_so(tmp_path):
+    (tmp_path / "brief.md").write_text(text_of())
+    with pytest.raises(TemplateError, match=r"expected files NAME@VERSION\.md, found none"):
+        Files.of(tmp_path).chosen([])
+
+
 def test_an_edited_version_is_refused_before_anything_is_pushed(pushed, folder):
     (folder / "brief@2.md").write_text(text_of("2", "Edited: {{ document }}"))
     (folder / "brief@3.md").write_text(text_of("3"))
