@@ -48,7 +48,8 @@ class Budget:
 
     A prompt is asked only where its tokens and the most that its answer may have still fit. What
     an endpoint counts differently, or answers for a second time for its form's sake, comes on top.
-    `confirm` is called with the spending of each model that has a price, before it is asked.
+    `confirm` is called with the spending of each pass that asks a model with a price, before it
+    does: one for each model, and before it one for the parts of long inputs.
     `next_prices` are those of the models that get the rows which the first one leaves.
     """
 
@@ -111,19 +112,19 @@ class Budget:
             raise JobError("not confirmed: nothing more was asked, and the target was not written")
 
     def after(self, input_tokens: int, output_tokens: int) -> "Budget":
-        """Return what is left; it was confirmed."""
+        """Return what is left; what is asked of it is confirmed once more."""
         tokens, cost = self.max_tokens, self.max_cost
         if tokens is not None:
             tokens = max(0, tokens - input_tokens - output_tokens)
         if cost is not None and self.price is not None:
             cost = max(0.0, cost - self.price.of(input_tokens, output_tokens))
-        return replace(self, max_tokens=tokens, max_cost=cost, confirm=None)
+        return replace(self, max_tokens=tokens, max_cost=cost)
 
     def of_next_model(self, input_tokens: int, output_tokens: int) -> "Budget":
-        """Return what is left for the next model, at its price; it is yet to be confirmed."""
+        """Return what is left for the next model, at its price."""
         left = self.after(input_tokens, output_tokens)
         price = self.next_prices[0] if self.next_prices else None
-        return replace(left, price=price, next_prices=self.next_prices[1:], confirm=self.confirm)
+        return replace(left, price=price, next_prices=self.next_prices[1:])
 
 
 UNLIMITED = Budget()

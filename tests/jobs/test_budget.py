@@ -19,6 +19,9 @@ PRICE = "chain.price={input: 2.0, output: 10.0, currency: EUR}"
 MOST = "chain.parameters.max_output_tokens=50"
 TEXTS = {f"r{i}": f"key=r{i} " + "and more " * i for i in range(6)}
 
+LONG = "key=long " + " ".join(f"Sentence number {i} is here." for i in range(200))
+IN_PARTS = ("chain.on_long_input=chunk", "endpoints.fake.context_window=700")
+
 
 @pytest.fixture
 def priced(job, endpoint, tmp_path):
@@ -91,6 +94,23 @@ def test_who_does_not_confirm_pays_nothing_and_writes_nothing(spark, priced, end
     assert not (tmp_path / "target").exists()
     assert "6 prompts" in told[0]
     assert "EUR" in told[0]
+
+
+def test_what_comes_after_the_parts_of_long_inputs_is_confirmed_too(
+    spark, priced, endpoint, tmp_path
+):
+    write(tmp_path, TEXTS | {"long": LONG})
+    told = []
+
+    def only_parts(spending):
+        told.append(spending.prompts)
+        return len(told) == 1
+
+    for calls in (3, 3):  # the second run finds the parts in the ledger
+        with pytest.raises(JobError, match="nothing more was asked"):
+            run_batch(spark, priced(*IN_PARTS), confirm=only_parts)
+        assert len(endpoint.calls()) == calls
+    assert told == [3, 7, 7]
 
 
 def test_a_plan_tells_why_rows_are_asked(spark, priced, endpoint, tmp_path):
