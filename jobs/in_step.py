@@ -26,8 +26,8 @@ class InStep:
     """A version of a source, and all else that decided what the target holds.
 
     `source` is the source table's identity, `makings` a digest (see `makings_of`), `base` the
-    target's version before the commit, `letters` the dead letters' version before they were
-    written after it, None where they were not.
+    target's version before the commit, `letters_base` that of the dead letters (-1: no table),
+    and `writes_letters` whether they are written after it.
     """
 
     run_id: str
@@ -35,7 +35,8 @@ class InStep:
     version: int
     makings: str
     base: int
-    letters: int | None = None
+    letters_base: int
+    writes_letters: bool = False
 
     @property
     def told(self) -> Mapping[str, Any]:
@@ -81,14 +82,17 @@ def recall(spark: SparkSession, target: Table) -> Memory:
     return Memory(last, any(it["operation"] not in _SAME_ROWS for it in others))
 
 
-def letters_landed(spark: SparkSession, letters: Table, last: InStep) -> bool:
-    """Whether the dead letters of a refresh were written: it may have been killed before."""
-    if last.letters is None:
-        return True
-    since = letters.version(spark) - last.letters
-    return since > 0 and any(
-        last.run_id in (it["userMetadata"] or "") for it in _commits(spark, letters, since)
-    )
+def letters_in_step(spark: SparkSession, letters: Table, version: int, last: InStep) -> bool:
+    """Whether the dead letters of a version are those that the last refresh left.
+
+    It may have been killed before it wrote them; others may have changed or dropped them.
+    """
+    since = version - last.letters_base
+    if since <= 0:
+        return since == 0 and not last.writes_letters
+    commits = [it for it in _commits(spark, letters, since) if it["operation"] not in _SAME_ROWS]
+    of_refresh = [last.run_id in (it["userMetadata"] or "") for it in commits]
+    return of_refresh == ([True] if last.writes_letters else [])
 
 
 def _commits(spark: SparkSession, table: Table, newest: int | None) -> list[Row]:

@@ -52,7 +52,8 @@ def _run(
         ledger = Ledger(Table.named(settings.ledger.table))
         ledger.open(spark)
         identity = Table.named(settings.source.table).identity(spark)
-        step = InStep(run.id, identity, source.version, makings_of(work, settings), target.base)
+        makings, bases = makings_of(work, settings), (target.base, target.letters_base)
+        step = InStep(run.id, identity, source.version, makings, *bases)
         memory = recall(spark, target.target.table)
     with clock.step("changes"):
         changes = find_changes(spark, settings, work, source, ledger, target, memory, step)

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 from jobs.change_feed import from_feed
 from jobs.changes import Changes
 from jobs.comparison import compare
-from jobs.in_step import InStep, Memory, letters_landed
+from jobs.in_step import InStep, Memory, letters_in_step
 from jobs.refresh_settings import RefreshSettings
 from jobs.refresh_target import RefreshTarget
 from jobs.source import Source
@@ -67,8 +67,8 @@ def _no_feed(
         return "chain, template, model, parameters, schema or columns have changed"
     if memory.disturbed:
         return "others have changed rows of the target"
-    if not letters_landed(spark, target.target.errors, last):
-        return "the last refresh was stopped before it wrote its dead letters"
+    if not letters_in_step(spark, target.target.errors, target.letters_base, last):
+        return "the dead letters are not those that the last refresh left"
     if now.version > last.version and table.properties(spark).get(_FEED) != "true":
         return f"the source has no change data feed ({_FEED})"
     return ""

@@ -76,7 +76,7 @@ class RefreshTarget:
     def write(self, answered: Passes, changes: Changes, step: InStep) -> Kinds:
         """Write the target in one commit, then the dead letters.
 
-        A crash in between is seen by the next run, which compares all rows (see `InStep.letters`):
+        A crash in between is seen by the next run, which compares all rows (`letters_in_step`):
         until then a row may be in both or, if it has failed, in neither. Raises JobError where
         another run has committed to the target since the start.
         """
@@ -91,7 +91,7 @@ class RefreshTarget:
             refuse_failures(failed)
         letters = self._letters_of_now(rows.where(is_dead()), bool(failed), changes, answered.spark)
         if letters is not None:
-            step = replace(step, letters=self.letters_base)
+            step = replace(step, writes_letters=True)
         answers = rows.where(~is_dead()).drop("raw")
         count = sum(counts.values()) - sum(failed.values())
         kinds = self._write_answers(answers, count, changes, step)
@@ -146,8 +146,10 @@ class RefreshTarget:
         """Return the dead letters as they should be, None where they are so already."""
         before, left = self.letters(spark), changes.letters
         new = dead.withColumn("result", F.lit(None).cast("string"))
-        if before is None or left is None:
+        if before is None:
             return new if any_dead else None
+        if left is None:  # all rows were asked: whatever is there is of another target
+            return new
         if not any_dead and left.count() == before.count():
             return None
         return left.unionByName(new, allowMissingColumns=True)

@@ -179,6 +179,39 @@ def test_dead_letters_that_were_not_written_are_made_up_for(refresh, source, rea
     assert read("target_errors").keys() == {"a"}
 
 
+def test_dead_letters_that_others_take_are_made_up_for(
+    refresh, source, read, endpoint, spark, tmp_path
+):
+    letters = f"delta.`{tmp_path}/target_errors`"
+    takes = [
+        lambda: spark.sql(f"delete from {letters}"),
+        lambda: rmtree(f"{tmp_path}/target_errors"),
+    ]
+    with FakeEndpoint(FakeSettings(faults={"a": {"status": 400}})) as failing:
+        refresh(failing)
+        for taken in takes:
+            source("update {} set body = body || '.' where id = 'b'")
+            assert refresh(failing).how == "feed"
+            taken()
+            source("update {} set body = body || '.' where id = 'b'")
+            report = refresh(failing)
+            assert (report.how, report.errors) == ("comparison", {"invalid_request": 1})
+            assert "dead letters" in report.because
+            assert read("target_errors").keys() == {"a"}
+
+
+def test_a_target_made_anew_has_dead_letters_made_anew(refresh, source, read, endpoint, tmp_path):
+    faults = {"a": {"status": 400}, "b": {"status": 500}}
+    with FakeEndpoint(FakeSettings(faults=faults)) as failing:
+        refresh(failing)
+    rmtree(f"{tmp_path}/target")
+    again = refresh(endpoint, "chain.parameters.seed=1")
+    assert (again.how, again.errors) == ("all", {})
+    assert read("target").keys() == {"a", "b", "c", "d"}
+    assert read("target_errors") == {}
+    assert refresh(endpoint, "chain.parameters.seed=1").how == "feed"
+
+
 @long
 def test_gone_rows_are_kept_or_marked_and_unmarked(refresh, source, read, endpoint):
     keeping, marking = "target.on_delete=keep", "target.on_delete=mark"
