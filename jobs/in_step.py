@@ -13,6 +13,8 @@ from udfs.delta import Table
 from udfs.work import Work
 
 _TOLD = "gristmill_refresh"
+RETRIED = "gristmill_retry"
+"""Says of a commit of dead letters that a retry made: theirs are all errors that may pass now."""
 _NEWEST_COMMITS = 100
 _SAME_ROWS = {
     *("OPTIMIZE", "REORG", "VACUUM START", "VACUUM END", "COMPUTE STATS", "CLUSTER BY"),
@@ -91,7 +93,8 @@ def letters_in_step(spark: SparkSession, letters: Table, version: int, last: InS
     if since <= 0:
         return since == 0 and not last.writes_letters
     commits = [it for it in _commits(spark, letters, since) if it["operation"] not in _SAME_ROWS]
-    of_refresh = [last.run_id in (it["userMetadata"] or "") for it in commits]
+    told = [it["userMetadata"] or "" for it in commits]
+    of_refresh = [last.run_id in it for it in told if RETRIED not in it]
     return of_refresh == ([True] if last.writes_letters else [])
 
 

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from chains.errors import SettingsError, TableError, error_codes
+from jobs.in_step import RETRIED
 from jobs.settings import Settings
 from jobs.targets import Target
 from udfs.conflicts import past_conflicts
-from udfs.delta import Table
-from udfs.ledger import Ledger
+from udfs.delta import Table, Told
+from udfs.ledger import Ledger, retryable
 
 
 def check_codes(codes: Sequence[str]) -> None:
@@ -23,14 +24,17 @@ def check_codes(codes: Sequence[str]) -> None:
 def forget_errors(spark: SparkSession, settings: Settings, codes: Sequence[str]) -> int:
     """Remove the errors of the job's dead letters from the ledger; return how many rows have them.
 
-    Errors that may pass are not in the ledger: any run asks for their rows again. Raises
-    TableError where the job has no dead letters.
+    Errors that may pass are not in the ledger: any run asks for their rows again. The letters say
+    so of the forgotten ones too, first: a refresh looks at no others. Raises TableError where the
+    job has no dead letters.
     """
-    letters = Target.of(settings.target, settings.source.key).errors
+    target = Target.of(settings.target, settings.source.key)
+    letters = target.errors
     if not letters.exists(spark):
         raise TableError(f"table {letters.name!r}: the job has no dead letters")
     wanted = F.col("error.code").isin(list(codes)) if codes else F.lit(True)
     rows = letters.read(spark).where(wanted)
+    _say_that_they_may_pass(letters, rows.where(~retryable()), target.key)
     ledger = Ledger(Table.named(settings.ledger.table))
     ledger.open(spark)
     asked = rows.select("fingerprint").where("fingerprint is not null").distinct()
@@ -38,3 +42,9 @@ def forget_errors(spark: SparkSession, settings: Settings, codes: Sequence[str])
     gone = failed.join(asked, "fingerprint", "left_semi")
     past_conflicts(ledger.table, lambda: ledger.table.delete(gone, ["fingerprint"]))
     return rows.count()
+
+
+def _say_that_they_may_pass(letters: Table, lasting: DataFrame, key: Sequence[str]) -> None:
+    error = F.col("error").withField("retryable", F.lit(True))
+    rows, commit = lasting.withColumn("error", error), Told({RETRIED: True})
+    past_conflicts(letters, lambda: letters.merge(rows, key, commit))

@@ -1,5 +1,7 @@
 """Errors that last are asked again on request."""
 
+import json
+
 import pytest
 from click.testing import CliRunner
 from deltalake import DeltaTable, write_deltalake
@@ -39,6 +41,26 @@ def test_a_lasting_error_is_asked_again_by_retry_alone(gristmill, tmp_path):
         assert [call.key for call in mended.calls()] == ["bad"]
     assert DeltaTable(f"{tmp_path}/target").to_pyarrow_table().num_rows == 2
     assert DeltaTable(f"{tmp_path}/target_errors").to_pyarrow_table().num_rows == 0
+
+
+def test_a_refresh_asks_again_for_what_it_would_leave(gristmill, spark, tmp_path):
+    def refreshed(command, endpoint):
+        run = gristmill(command, endpoint, "--set", "target.on_delete=delete", "--json")
+        assert run.exit_code == 0, run.output
+        return json.loads(run.stdout)
+
+    with FakeEndpoint(FakeSettings(faults={"bad": {"status": 400}})) as endpoint:
+        refreshed("refresh", endpoint)
+    with FakeEndpoint() as mended:
+        assert refreshed("refresh", mended)["rows"]["candidates"] == 0
+        retried = refreshed("retry", mended)
+        assert (retried["how"], retried["rows"]["inserted"], retried["errors"]) == ("feed", 1, {})
+        assert [call.key for call in mended.calls()] == ["bad"]
+    rows = {
+        it: spark.read.format("delta").load(f"{tmp_path}/{it}").count()
+        for it in ("target", "target_errors")
+    }
+    assert rows == {"target": 2, "target_errors": 0}
 
 
 def test_a_code_that_is_none_is_named(gristmill, endpoint):
