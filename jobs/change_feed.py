@@ -92,10 +92,10 @@ def _net(feed: DataFrame, work: Work) -> DataFrame:
 
 
 def _used(feed: DataFrame, work: Work) -> list[str]:
-    """Return the columns that the flow reads; of `a.b` it is `a`."""
-    names = {*work.key, *work.keep, *work.columns.values()}
+    """Return the columns that the flow reads; of `a.b` it is `a`. Spark's names have no case."""
+    names = {it.casefold() for it in (*work.key, *work.keep, *work.columns.values())}
     roots = names | {name.partition(".")[0] for name in names}
-    return [it for it in feed.columns if it in roots]
+    return [it for it in feed.columns if it.casefold() in roots]
 
 
 def _doubtful(

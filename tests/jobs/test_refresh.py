@@ -179,6 +179,16 @@ def test_dead_letters_that_were_not_written_are_made_up_for(refresh, source, rea
     assert read("target_errors").keys() == {"a"}
 
 
+def test_columns_named_in_another_case_are_followed_too(refresh, source, endpoint):
+    other_case = ("source.columns={document: Body}", "source.key=ID", "target.keep=[Page]")
+    refresh(endpoint, *other_case)
+    change(source)
+    report = refresh(endpoint, *other_case)
+    kinds = [report.rows[it] for it in ("inserted", "updated", "deleted")]
+    assert (report.how, kinds) == ("feed", [1, 2, 1])
+    assert asked(endpoint) == ["a", "b", "b2", "c", "e"]
+
+
 def test_dead_letters_that_others_take_are_made_up_for(
     refresh, source, read, endpoint, spark, tmp_path
 ):
