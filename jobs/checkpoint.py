@@ -29,13 +29,17 @@ class Checkpoint:
     """A checkpoint's folder and generation.
 
     `beside_others`: the target had rows before this generation began, so a row whose key is there
-    is left out. `written` is what the target has newest: a micro-batch, or a slice of one.
+    is left out. `written` is what the target has newest, by its history up to `version`: a
+    micro-batch, or a slice of one. `half_written` is the micro-batch that has dead letters which
+    the target's commit did not follow; it comes again.
     """
 
     path: str
     generation: str
     beside_others: bool
     written: Slice
+    version: int
+    half_written: int | None
 
 
 def open_checkpoint(spark: SparkSession, settings: StreamSettings) -> Checkpoint:
@@ -88,7 +92,7 @@ def _new(folder: Place, settings: StreamSettings) -> Checkpoint:
             "would begin at source.kafka.starting again. Restore the checkpoint, choose another "
             "target, or set on_new_checkpoint: continue to leave out rows whose key is there"
         )
-    return Checkpoint(folder.path, uuid4().hex, beside_others, NOTHING)
+    return Checkpoint(folder.path, uuid4().hex, beside_others, NOTHING, -1, None)
 
 
 def _earlier(folder: Place, settings: StreamSettings) -> Checkpoint:
@@ -104,9 +108,12 @@ def _earlier(folder: Place, settings: StreamSettings) -> Checkpoint:
             f"{_job(settings)}. Choose another folder"
         )
     target = Table.named(settings.target.table)
+    version = target.version(folder.spark)
     written = last_written(folder.spark, target, generation)
     _check_age(folder, written, target)
-    return Checkpoint(folder.path, generation, beside_others, written)
+    letters = last_written(folder.spark, target.beside("_errors"), generation)
+    half_written = letters.batch if letters.number > written.number else None
+    return Checkpoint(folder.path, generation, beside_others, written, version, half_written)
 
 
 def _check_age(folder: Place, written: Slice, target: Table) -> None:

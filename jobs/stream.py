@@ -230,6 +230,7 @@ class _MicroBatchJob:
 
     def _answer(self, rows: DataFrame, piece: Slice, clock: Stopwatch) -> None:
         """Answer and write; ask again and again where an outage is to be waited for."""
+        self.target.take_back(rows, piece)
         wait = FIRST_WAIT_SECONDS
         while not self._written(rows, piece, clock):
             LOG.warning("%s: the endpoint fails; asked again in %.0f s", piece, wait)

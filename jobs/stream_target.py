@@ -2,7 +2,7 @@
 
 from functools import cached_property
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from chains.errors import SettingsError, Undecodable
@@ -11,7 +11,7 @@ from jobs.stream_settings import COORDINATES, OutputSettings, StreamSettings
 from jobs.stream_source import SOURCE, kafka_options
 from jobs.targets import is_dead
 from udfs.conflicts import past_conflicts
-from udfs.delta import Numbered, Table, Told
+from udfs.delta import Table, Told
 from udfs.micro_batch import Answered
 from udfs.slices import Slice, nothing
 from udfs.straight_columns import MESSAGE
@@ -39,8 +39,7 @@ class StreamTarget:
         self, table: Table, key: tuple[str, ...], mode: str, checkpoint: Checkpoint
     ) -> None:
         self.table, self.key, self.mode, self.checkpoint = table, key, mode, checkpoint
-        self._written = checkpoint.written
-        self._version: int | None = None
+        self._written, self._version = checkpoint.written, checkpoint.version
 
     @classmethod
     def of(cls, settings: StreamSettings, checkpoint: Checkpoint) -> "StreamTarget":
@@ -83,7 +82,7 @@ class StreamTarget:
         """
         if self.is_named_by_place:
             return rows
-        places = [it for it in COORDINATES if it in rows.columns] or [MESSAGE]
+        places = _places(rows)
         order = [F.desc(it) if self.mode == "merge" else F.asc(it) for it in places]
         alone = F.when(~has_key(self.key), F.struct(*places))
         window = Window.partitionBy(*self.key, alone).orderBy(*order)
@@ -94,43 +93,61 @@ class StreamTarget:
         """Return the last slice of a micro-batch that the target has."""
         return self._written if self._written.batch == batch else nothing(batch)
 
+    def take_back(self, rows: DataFrame, piece: Slice) -> None:
+        """Delete the dead letters that a run left which was killed before the target's commit.
+
+        By now other rows may fail. `rows` are those of the source.
+        """
+        if self._is_half_written(piece) and not self._has(rows.sparkSession, piece):
+            past_conflicts(self.errors, lambda: self.errors.delete(rows, _places(rows)))
+
     def write(self, answered: Answered, piece: Slice) -> bool:
         """Write a micro-batch or a slice of it; return False where the target had it already.
 
-        1. The target: readers see it whole. 2. The dead letters. A crash in between is mended when
-        the micro-batch comes again: what has landed is skipped.
+        1. The dead letters. 2. The target: readers see it whole. After a crash in between the piece
+        comes again, and the target tells that it lacks it; the other order would lose a row that
+        had failed and is answered by then.
         """
         rows, counts = answered.rows, answered.counts
+        if self._has(rows.sparkSession, piece):
+            return False
         if counts.rows <= _ROWS_OF_ONE_FILE:
             rows = rows.coalesce(1)
         has_dead = bool(counts.errors or (counts.skipped and not self.is_named_by_place))
-        good = rows.where(~self._dead) if has_dead else rows
-        landed = self._add(good.drop("raw", MESSAGE), piece)
         if has_dead:
             letters = rows.where(self._dead).withColumn("result", F.lit(None).cast("string"))
             past_conflicts(self.errors, lambda: self._add_letters(letters, piece))
-        return landed
-
-    def _add_letters(self, letters: DataFrame, piece: Slice) -> None:
-        app = f"stream/{self.checkpoint.generation}/errors"
-        self.errors.append(letters, Numbered(app, piece.number), TABLE_PROPERTIES)
-
-    def _add(self, rows: DataFrame, piece: Slice) -> bool:
-        spark = rows.sparkSession
-        version = self.table.version(spark)
-        if self._version is not None and version != self._version:
-            self._written = last_written(spark, self.table, self.checkpoint.generation)
-        if piece.number <= self._written.number:
-            self._version = version
-            return False
-        past_conflicts(self.table, lambda: self._commit(rows, piece))
-        # Where others committed meanwhile it is another one, and the history is read next time.
-        self._written, self._version = piece, version + 1
+        good = rows.where(~self._dead) if has_dead else rows
+        self._add(good.drop("raw", MESSAGE), piece)
         return True
 
+    def _has(self, spark: SparkSession, piece: Slice) -> bool:
+        """Whether the target has a piece; its history is read where another writer was there."""
+        version = self.table.version(spark)
+        if version != self._version:
+            self._written = last_written(spark, self.table, self.checkpoint.generation)
+            self._version = version
+        return piece.number <= self._written.number
+
+    def _is_half_written(self, piece: Slice) -> bool:
+        return piece.batch == self.checkpoint.half_written
+
+    def _add_letters(self, letters: DataFrame, piece: Slice) -> None:
+        self.errors.append(letters, self._told(piece), TABLE_PROPERTIES)
+
+    def _add(self, rows: DataFrame, piece: Slice) -> None:
+        past_conflicts(self.table, lambda: self._commit(rows, piece))
+        # Where others committed meanwhile it is another one, and the history is read next time.
+        self._written, self._version = piece, self._version + 1
+
+    def _told(self, piece: Slice) -> Told:
+        return Told({GENERATION: self.checkpoint.generation} | piece.told())
+
     def _commit(self, rows: DataFrame, piece: Slice) -> None:
-        commit = Told({GENERATION: self.checkpoint.generation} | piece.told())
-        if self.is_named_by_place and not self.checkpoint.beside_others:
+        commit = self._told(piece)
+        # A replay may have moved dead letters to the target before they could be taken back.
+        beside = self.checkpoint.beside_others or self._is_half_written(piece)
+        if self.is_named_by_place and not beside:
             self.table.append(rows, commit, TABLE_PROPERTIES)
         elif self.mode == "merge" and not self.is_named_by_place:
             self.table.merge(rows, self.key, commit, TABLE_PROPERTIES)
@@ -154,6 +171,11 @@ def send_answers(rows: DataFrame, key: tuple[str, ...], output: OutputSettings) 
         .options(**kafka_options(output.options))
         .save()
     )
+
+
+def _places(rows: DataFrame) -> list[str]:
+    """Return the columns that tell a message from others: of a table it has no place but itself."""
+    return [it for it in COORDINATES if it in rows.columns] or [MESSAGE]
 
 
 def has_key(key: tuple[str, ...]) -> Column:

@@ -74,19 +74,6 @@ class Commit:
 
 
 @dataclass(frozen=True)
-class Numbered:
-    """A commit that Delta lands once: of one writer only numbers that grow."""
-
-    app: str
-    number: int
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """Session settings that make Delta skip the commit where it has landed before."""
-        return _once(self.app, self.number, {})
-
-
-@dataclass(frozen=True)
 class Told:
     """A commit with `metadata` in the table's history; its writer sees to it that it lands once."""
 
@@ -98,7 +85,7 @@ class Told:
         return {_USER_METADATA: json.dumps(self.metadata)}
 
 
-AnyCommit = Commit | Numbered | Told
+AnyCommit = Commit | Told
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def cut(
 
     `places` are strings, ints or bigints, never null, that order the rows. `begun` is the last
     slice that is written (`nothing` where none is): it comes again first, since a run may have been
-    killed before all of it was written. Without a `limit` in tokens the rest is one slice. Raises
+    killed before all of it was done. Without a `limit` in tokens the rest is one slice. Raises
     JobError where the rows are not those of the micro-batch that was begun.
     """
     if begun.end is None or (begun.end == 0 and limit is None):

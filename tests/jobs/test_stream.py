@@ -117,6 +117,52 @@ def test_a_few_failures_are_dead_letters_that_a_replay_moves(spark, stream, sett
     assert len(read("target")) == 7
 
 
+@pytest.mark.parametrize("blocked", ["target", "target_errors"])
+def test_a_failed_row_ends_once_where_a_stream_dies_between_its_two_tables(
+    stream, send, read, tmp_path, blocked
+):
+    """Also where another row fails when the micro-batch comes again: here of another model."""
+    (tmp_path / blocked).write_text("in the way")
+    send(*(document(i) for i in range(6)), b"no json")
+    with (
+        FakeEndpoint(FakeSettings(faults={"r001": {"status": 500}})) as endpoint,
+        pytest.raises(JobError),
+    ):
+        stream(at(endpoint))
+    (tmp_path / blocked).unlink()
+    with FakeEndpoint(FakeSettings(faults={"r002": {"status": 500}})) as endpoint:
+        stream(at(endpoint), "chain.model=endpoint:fake/m2")
+    letters = read("target_errors")
+    assert sorted(it["error"]["code"] for it in letters) == ["server_error", "undecodable"]
+    assert {it["kafka_key"] for it in letters} == {"r002", "other"}
+    assert answers(read("target")) == {f"r{i:03d}" for i in range(6) if i != 2}
+    assert len(read("target")) == 5
+
+
+def test_a_row_of_a_table_ends_once_where_the_stream_dies_between_its_two_tables(
+    spark, settings, read, tmp_path
+):
+    table = f"{tmp_path}/documents"
+    rows = [(f"r{i}", f"key=r{i}") for i in range(4)] + [(None, "key=none")]
+    spark.createDataFrame(rows, "id string, body string").write.format("delta").save(table)
+    chosen = f"source={{table: {table}, key: id, columns: {{document: body}}}}"
+
+    def run(endpoint):
+        Stream(spark, settings(chosen, at(endpoint))).run(Trigger(available_now=True))
+
+    (tmp_path / "target").write_text("in the way")
+    with (
+        FakeEndpoint(FakeSettings(faults={"r1": {"status": 500}})) as endpoint,
+        pytest.raises(JobError),
+    ):
+        run(endpoint)
+    (tmp_path / "target").unlink()
+    with FakeEndpoint() as endpoint:
+        run(endpoint)
+    assert sorted(row["id"] for row in read("target")) == ["r0", "r1", "r2", "r3"]
+    assert [row["error"]["code"] for row in read("target_errors")] == ["undecodable"]
+
+
 def test_a_rejected_credential_is_an_outage_whatever_its_share(stream, send, read):
     send(*(document(i) for i in range(6)))
     with (

@@ -73,19 +73,16 @@ def test_stopped_between_slices_it_goes_on_there(stopped, stream, send, read, en
 
 
 @long
-def test_dead_letters_of_a_slice_that_were_not_written_come_with_the_restart(
+def test_a_slice_whose_dead_letters_cannot_be_written_comes_with_the_restart(
     stream, send, read, endpoint, tmp_path
 ):
-    """The target has the slice, the dead letters do not: as a kill in between leaves it.
-
-    The rest comes in one, since the setting is gone by then.
-    """
+    """The rest comes in one, since the setting is gone by then."""
     blocked = Path(tmp_path, "target_errors")
     blocked.write_text("in the way")
     send(*(document(i) for i in range(3)), b"no json", *(document(i) for i in range(3, ROWS)))
     with pytest.raises(JobError):
         stream(SHORT, "max_tokens_per_batch=200")
-    assert 0 < len(read("target")) < ROWS
+    assert len(read("target")) < ROWS
     blocked.unlink()
     stream(SHORT)
     assert answers(read("target")) == ids()
