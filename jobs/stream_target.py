@@ -14,7 +14,7 @@ from udfs.conflicts import past_conflicts
 from udfs.delta import Table, Told
 from udfs.micro_batch import Answered
 from udfs.slices import Slice, nothing
-from udfs.straight_columns import MESSAGE
+from udfs.straight_columns import MESSAGE, TIME
 from udfs.work import PART_ERROR, error_column
 
 # Delta's own 10 would stop a stream every ten micro-batches for as long as one of them takes.
@@ -78,12 +78,14 @@ class StreamTarget:
     def one_a_key(self, rows: DataFrame) -> DataFrame:
         """Return one of a micro-batch's rows for each key: the last for merge, else the first.
 
+        By Kafka's time of the message, then by its place: keys may lie in several partitions.
         A row without a key (a tombstone, a message that cannot be read) is kept.
         """
         if self.is_named_by_place:
             return rows
         places = _places(rows)
-        order = [F.desc(it) if self.mode == "merge" else F.asc(it) for it in places]
+        in_order = [TIME, *places] if TIME in rows.columns else places
+        order = [F.desc(it) if self.mode == "merge" else F.asc(it) for it in in_order]
         alone = F.when(~has_key(self.key), F.struct(*places))
         window = Window.partitionBy(*self.key, alone).orderBy(*order)
         ranked = rows.withColumn("_rank", F.row_number().over(window)).where("_rank = 1")
