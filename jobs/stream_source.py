@@ -200,8 +200,12 @@ def _not_text() -> Column:
 
 
 def _of_kafka() -> dict[str, Column]:
-    """Return what Kafka says of a message, under names that fields rarely have."""
-    header = "transform(headers, h -> struct(h.key as key, cast(h.value as string) as value))"
+    """Return what Kafka says of a message, under names that fields rarely have.
+
+    Headers arrive as text, bytes that are not UTF-8 as U+FFFD.
+    """
+    value = "make_valid_utf8(cast(h.value as string))"
+    header = f"transform(headers, h -> struct(h.key as key, {value} as value))"
     columns = {
         **{f"kafka_{name}": F.col(name) for name in ("topic", "partition", "offset", "timestamp")},
         "kafka_key": F.col("key").cast("string"),

@@ -1,11 +1,13 @@
 """The source of a stream: brokers that do not answer are told at once."""
 
 import socket
+from datetime import UTC, datetime
 
 import pytest
 
 from chains.errors import JobError
-from jobs.stream_source import check_reachable
+from jobs.stream_settings import StreamSettings
+from jobs.stream_source import StreamSource, check_reachable
 
 
 def test_a_broker_that_does_not_answer_is_told_with_its_setting():
@@ -19,3 +21,25 @@ def test_a_broker_that_does_not_answer_is_told_with_its_setting():
 
 def test_an_address_that_is_none_is_left_to_kafka():
     check_reachable("here")
+
+
+@pytest.mark.spark
+def test_headers_that_are_no_text_reach_a_template_as_valid_text(spark):
+    message = (b"text", b"key", [("id", b"\x00\xff")], "t", 0, 0, datetime(2026, 1, 1, tzinfo=UTC))
+    rows = spark.createDataFrame(
+        [message],
+        "value binary, key binary, headers array<struct<key string, value binary>>, topic string, "
+        "partition int, offset bigint, timestamp timestamp",
+    )
+    settings = StreamSettings.model_validate(
+        {
+            "source": {"kafka": {"bootstrap": "none", "topic": "t", "format": "text"}},
+            "target": {"table": "./target"},
+            "chain": {"name": "summarize", "model": "endpoint:fake/m"},
+            "ledger": {"table": "./ledger"},
+            "checkpoint": "./checkpoint",
+        }
+    )
+    decoded = StreamSource(settings).decode(rows).select("kafka_headers").toArrow()
+    (headers,) = decoded["kafka_headers"].to_pylist()
+    assert headers == [{"key": "id", "value": "\x00\N{REPLACEMENT CHARACTER}"}]
