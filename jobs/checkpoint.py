@@ -2,10 +2,13 @@
 
 A target's history tells which micro-batches it has, by their numbers, and one that it has is not
 written again. So a checkpoint whose numbers begin again must be another writer: each new one has
-its `generation`, kept in a file beside Spark's own.
+its `generation`, kept in a file beside Spark's own. Of two streams that go on from one checkpoint
+each would answer and write the same micro-batches: there is a lease for one at a time.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -14,11 +17,14 @@ from pyspark.sql import functions as F
 
 from chains.errors import JobError
 from jobs.stream_settings import StreamSettings
+from udfs.claims import Claims
 from udfs.delta import Table
 from udfs.files import Place
+from udfs.lease import LEASE, Lease, dead
 from udfs.slices import Slice, nothing
 
 FILE = "gristmill.json"
+STREAMS = "gristmill_streams"
 GENERATION = "gristmill_stream"
 NOTHING = nothing(-1)
 _NEWEST_COMMITS = 1000
@@ -42,45 +48,75 @@ class Checkpoint:
     half_written: int | None
 
 
-def open_checkpoint(spark: SparkSession, settings: StreamSettings) -> Checkpoint:
-    """Return the checkpoint, a new one where the folder is empty.
+@contextmanager
+def open_checkpoint(spark: SparkSession, settings: StreamSettings) -> Iterator[Checkpoint]:
+    """Hold the checkpoint while the block runs, a new one where the folder is empty.
 
-    Raises JobError where going on from it would lose rows, or double them.
+    Raises JobError where going on from it would lose rows, or double them; so it would while
+    another stream holds it.
     """
-    checkpoint = look_at_checkpoint(spark, settings)
-    folder = Place(spark, checkpoint.path)
+    folder = _folder(spark, settings)
     if FILE not in folder.names():
-        content = {
-            "generation": checkpoint.generation,
-            "beside_others": checkpoint.beside_others,
-            "job": _job(settings),
-        }
-        try:
-            (folder / FILE).write(json.dumps(content).encode())
-        except FileExistsError:
-            raise JobError(
-                f"checkpoint {folder.path}: another stream has begun here just now. Stop one of "
-                "them"
-            ) from None
-    return checkpoint
+        _begin(folder, look_at_checkpoint(spark, settings), settings)
+    with _held(folder):
+        yield look_at_checkpoint(spark, settings)
 
 
 def look_at_checkpoint(spark: SparkSession, settings: StreamSettings) -> Checkpoint:
     """Return the checkpoint as `open_checkpoint` would, and write nothing."""
-    path = Table.named(settings.checkpoint).name if "/" in settings.checkpoint else ""
-    if not path:
-        raise JobError(f"checkpoint: expected a path, found {settings.checkpoint!r}")
+    folder = _folder(spark, settings)
     Table.named(settings.target.table).check_home(spark)
-    folder = Place(spark, path)
     names = folder.names()
     if FILE in names:
         return _earlier(folder, settings)
     if names:
         raise JobError(
-            f"checkpoint {path}: it has files, but no {FILE}, so no gristmill stream made it. "
-            "Choose an empty folder"
+            f"checkpoint {folder.path}: it has files, but no {FILE}, so no gristmill stream made "
+            "it. Choose an empty folder"
         )
     return _new(folder, settings)
+
+
+def _folder(spark: SparkSession, settings: StreamSettings) -> Place:
+    if "/" not in settings.checkpoint:
+        raise JobError(f"checkpoint: expected a path, found {settings.checkpoint!r}")
+    return Place(spark, Table.named(settings.checkpoint).name)
+
+
+def _begin(folder: Place, checkpoint: Checkpoint, settings: StreamSettings) -> None:
+    content = {
+        "generation": checkpoint.generation,
+        "beside_others": checkpoint.beside_others,
+        "job": _job(settings),
+    }
+    try:
+        (folder / FILE).write(json.dumps(content).encode())
+    except FileExistsError:
+        raise JobError(
+            f"checkpoint {folder.path}: another stream has begun here just now. Stop one of them"
+        ) from None
+
+
+@contextmanager
+def _held(folder: Place) -> Iterator[None]:
+    """Tell that a stream goes on from here while the block runs; raise JobError where one does."""
+    streams, me = folder / STREAMS, uuid4().hex
+    try:
+        with Lease(streams / me / LEASE):
+            before = Claims(streams).make(me, "stream", None)
+            others = {*before, *streams.names()} - {me}
+            ended = dead({it: streams / it / LEASE for it in others})
+            if living := set(before) - ended:
+                raise JobError(
+                    f"checkpoint {folder.path}: another stream goes on from it; its machine and "
+                    f"process stand in {(streams / living.pop() / LEASE).path}. Both would write "
+                    "the same rows. Stop that one, or let it end; then start this one again"
+                )
+            for it in ended:
+                (streams / it).delete()
+            yield
+    finally:
+        (streams / me).delete()
 
 
 def _new(folder: Place, settings: StreamSettings) -> Checkpoint:

@@ -95,41 +95,41 @@ class Stream:
         work = pin_stream(self.settings, prompt.template if prompt else None)
         decoded = source.decode(rows)
         source.check(decoded, work)
-        checkpoint = open_checkpoint(self.spark, self.settings)
-        ledger = Ledger(Table.named(self.settings.ledger.table))
-        ledger.open(self.spark)
-        target = StreamTarget.of(self.settings, checkpoint)
+        with open_checkpoint(self.spark, self.settings) as checkpoint:
+            ledger = Ledger(Table.named(self.settings.ledger.table))
+            ledger.open(self.spark)
+            target = StreamTarget.of(self.settings, checkpoint)
 
-        def tell(report: BatchReport) -> None:
-            self.tell(report)
-            run.measured(report)
+            def tell(report: BatchReport) -> None:
+                self.tell(report)
+                run.measured(report)
 
-        def pinned(work: Work) -> Work:
-            return run.pinned(leased(work), self.settings.source.name)
+            def pinned(work: Work) -> Work:
+                return run.pinned(leased(work), self.settings.source.name)
 
-        with (
-            StreamProgress(
-                self.spark, target.metrics, checkpoint.generation, tell, self.totals
-            ) as progress,
-            MicroBatches(self.spark, ledger, checkpoint.generation) as batches,
-            leasing(self.spark, self.settings, work) as leased,
-        ):
-            job = _MicroBatchJob(
-                self.settings,
-                self._stopping,
-                source,
-                target,
-                batches,
-                progress,
-                pinned,
-                pinned(work),
-                prompt,
-                run,
-            )
-            try:
-                self._await(self._start(rows, job, trigger, checkpoint))
-            finally:
-                self.totals.cost = self._cost(job.work)
+            with (
+                StreamProgress(
+                    self.spark, target.metrics, checkpoint.generation, tell, self.totals
+                ) as progress,
+                MicroBatches(self.spark, ledger, checkpoint.generation) as batches,
+                leasing(self.spark, self.settings, work) as leased,
+            ):
+                job = _MicroBatchJob(
+                    self.settings,
+                    self._stopping,
+                    source,
+                    target,
+                    batches,
+                    progress,
+                    pinned,
+                    pinned(work),
+                    prompt,
+                    run,
+                )
+                try:
+                    self._await(self._start(rows, job, trigger, checkpoint))
+                finally:
+                    self.totals.cost = self._cost(job.work)
 
     def _cost(self, work: Work) -> Cost | None:
         tokens = self.totals.tokens

@@ -12,7 +12,7 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 
 from chains.errors import GristmillError, JobError
-from jobs.checkpoint import Checkpoint, look_at_checkpoint
+from jobs.checkpoint import STREAMS, Checkpoint, look_at_checkpoint
 from jobs.pinning import pin_stream
 from jobs.plan import PlanReport, of_models, report_of
 from jobs.report import Stopwatch
@@ -93,8 +93,9 @@ def _copied(checkpoint: Place) -> Iterator[str]:
     """Give the path of a copy on the driver's disk, empty where there is no checkpoint."""
     with TemporaryDirectory(prefix="gristmill-plan-") as folder:
         copy = (Path(folder) / "checkpoint").as_uri()
-        if checkpoint.exists():
-            checkpoint.copy_to(copy)
+        for name in checkpoint.names():
+            if name != STREAMS:  # which a stream that runs writes to
+                (checkpoint / name).copy_to(f"{copy}/{name}")
         yield copy
 
 

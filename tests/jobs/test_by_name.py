@@ -103,6 +103,9 @@ def test_a_table_that_is_not_deltas_is_refused_before_anything_is_paid(
 
 
 def test_a_stream_begins_no_checkpoint_for_a_target_without_a_home(spark, settings, tmp_path):
-    with pytest.raises(TableError, match="expected a schema `no_schema`, found none"):
-        open_checkpoint(spark, settings("target.table=no_schema.t"))
+    with (
+        pytest.raises(TableError, match="expected a schema `no_schema`, found none"),
+        open_checkpoint(spark, settings("target.table=no_schema.t")),
+    ):
+        pass
     assert not (tmp_path / "checkpoint").exists()

@@ -218,6 +218,26 @@ def test_a_checkpoint_of_another_stream_is_refused(streamed, stream, tmp_path):
         stream(f"target.table={tmp_path}/elsewhere")
 
 
+def test_a_checkpoint_is_refused_while_another_stream_goes_on_from_it(
+    spark, settings, stream, send, read, endpoint
+):
+    done = Queue()
+    first = Stream(spark, settings(), done.put)
+    running = Thread(target=lambda: first.run(Trigger()))
+    running.start()
+    try:
+        send(document(0))
+        done.get(timeout=120)
+        with pytest.raises(JobError, match="another stream goes on from it"):
+            stream()
+    finally:
+        first.stop()
+        running.join(120)
+    send(document(1))
+    stream()
+    assert len(read("target")) == len(endpoint.calls()) == 2
+
+
 def test_a_folder_that_is_no_checkpoint_is_refused(stream, tmp_path):
     (tmp_path / "checkpoint").mkdir()
     (tmp_path / "checkpoint" / "notes.txt").write_text("mine")
