@@ -16,7 +16,9 @@ from chains.errors import (
     GristmillError,
     JobError,
     Pending,
+    ServerError,
     StoppedAtCap,
+    TimedOut,
     TransientError,
     error_codes,
 )
@@ -46,6 +48,8 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
 _MESSAGES_GONE = "failOnDataLoss"
 _NOT_ASKED = set(error_codes(Pending))
 _MAY_PASS = set(error_codes(TransientError))
+_MAY_BE_THE_PROMPTS = {ServerError.code, TimedOut.code}
+_FEWEST_OF_AN_OUTAGE = 3
 
 
 @dataclass(frozen=True)
@@ -205,6 +209,7 @@ class _MicroBatchJob:
     work: Work
     prompt: FollowedTemplate | None
     run: Run
+    failed_in_a_row: int = 0
 
     def __call__(self, rows: DataFrame, number: int) -> None:
         clock = self.run.stopwatch()
@@ -274,9 +279,17 @@ class _MicroBatchJob:
             self.work = now
 
     def _check_outage(self, counts: BatchCounts) -> None:
-        failed = {code: n for code, n in counts.errors.items() if code in _MAY_PASS | _NOT_ASKED}
-        share = self.settings.outage_share
-        if sum(failed.values()) > share * counts.new or _NOT_ASKED.intersection(failed):
+        """Raise _OutageError where it is the endpoint that fails, not a prompt that breaks it.
+
+        A prompt that no server can answer would hold up all that come after it.
+        """
+        failed = {code: n for code, n in counts.failed.items() if code in _MAY_PASS | _NOT_ASKED}
+        count = sum(failed.values())
+        before = self.failed_in_a_row if count >= counts.new else 0
+        self.failed_in_a_row = before + count
+        few = self.failed_in_a_row < _FEWEST_OF_AN_OUTAGE and failed.keys() <= _MAY_BE_THE_PROMPTS
+        too_many = count > self.settings.outage_share * counts.new and not few
+        if too_many or _NOT_ASKED.intersection(failed):
             raise _OutageError(
                 f"the model's endpoint failed for {failed} (by code) of {counts.new} prompts; "
                 "nothing of it was written, and it comes again at the next start"
@@ -299,7 +312,7 @@ class _OutageError(Exception):
 
 def _check_cap(counts: BatchCounts, piece: Slice) -> None:
     """Raise StoppedAtCap where a cap left prompts unasked."""
-    if unasked := counts.errors.get(CapReached.code):
+    if unasked := counts.failed.get(CapReached.code):
         raise StoppedAtCap(
             f"{piece}: a cap left {unasked} of {counts.new} prompts unasked. Nothing of it was "
             "written; it comes again at the next start, where the answered ones cost nothing"

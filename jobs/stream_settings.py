@@ -74,6 +74,7 @@ class StreamSettings(JobSettings):
 
     `checkpoint` holds how far it has come. `on_outage` says what happens when the model's endpoint
     fails for more than `outage_share` of what a micro-batch asks: stop, or wait and ask again.
+    Up to two prompts in a row that the server fails or does not answer in time are no outage.
     A micro-batch of more than `max_tokens_per_batch` is answered and written in slices.
     """
 

@@ -28,8 +28,9 @@ _SUMMED = ("input_tokens", "output_tokens", "model_ms")
 class BatchCounts:
     """A micro-batch in numbers: `new` rows were paid for, `cached` ones cost nothing.
 
-    `errors` are rows without an answer by code, `skipped` ones apart; `model_ms` is the sum of the
-    calls' times; `newest` is the time of its newest row in seconds since 1970, where rows have one.
+    `errors` are rows without an answer by code, `skipped` ones apart; `failed` counts of equal ones
+    the one that was asked. `model_ms` is the sum of the calls' times; `newest` is the time of its
+    newest row in seconds since 1970, where rows have one.
     """
 
     rows: int
@@ -37,6 +38,7 @@ class BatchCounts:
     cached: int
     skipped: int
     errors: Mapping[str, int]
+    failed: Mapping[str, int]
     input_tokens: int
     output_tokens: int
     model_ms: float
@@ -47,6 +49,7 @@ class BatchCounts:
         """Count rows of `StraightColumns.counted`."""
         errors = Counter(rows["code"].drop_null().to_pylist())
         skipped = errors.pop(EmptyInput.code, 0)
+        asked = rows.filter(pc.invert(pc.fill_null(rows["cached"], False)))
         totals = {it: pc.sum(rows[it]).as_py() or 0 for it in _SUMMED}
         return cls(
             rows=len(rows),
@@ -54,6 +57,7 @@ class BatchCounts:
             cached=pc.sum(rows["cached"]).as_py() or 0,
             skipped=skipped,
             errors=dict(errors),
+            failed=dict(Counter(asked["code"].drop_null().to_pylist())),
             newest=pc.max(rows["at"]).as_py(),
             **totals,
         )

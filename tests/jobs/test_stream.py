@@ -96,6 +96,32 @@ def test_an_outage_stops_the_stream_and_costs_no_second_answer(stream, send, rea
     assert answers(read("target")) == {f"r{i:03d}" for i in range(12)}
 
 
+def test_equal_messages_that_fail_count_once_towards_an_outage(stream, send, read):
+    faults = {name: {"status": 500} for name in ("x", "y", "z")}
+    equal = [{"id": name, "body": f"key={name}"} for name in faults] * 4
+    send(*(document(i) for i in range(8)), *equal)
+    with FakeEndpoint(FakeSettings(faults=faults)) as endpoint:
+        totals = stream(at(endpoint))
+    assert (totals.new, totals.errors) == (11, {"server_error": 12})
+    assert len(read("target")) == 8
+
+
+def test_a_message_that_breaks_the_server_holds_up_no_others(stream, send, read):
+    """Nor do two; a third in a row is an outage, and so is one that finds no server."""
+    small = "max_rows_per_batch=1"
+    faults = {f"r{i:03d}": {"status": 500} for i in (0, 2, 3, 4)}
+    send(*({**document(i), "id": "one partition"} for i in range(5)))
+    with (
+        FakeEndpoint(FakeSettings(faults=faults)) as endpoint,
+        pytest.raises(JobError, match=r"batch 4: .*'server_error': 1.* of 1 prompts"),
+    ):
+        stream(at(endpoint), small)
+    assert answers(read("target")) == {"r001"}
+    assert len(read("target_errors")) == 3
+    with pytest.raises(JobError, match=r"batch 4: .*'connection': 1"):
+        stream(at(endpoint), small)
+
+
 def test_a_few_failures_are_dead_letters_that_a_replay_moves(spark, stream, settings, send, read):
     send(*(document(i) for i in range(8)), b"\xff")
     faults = {"r001": {"status": 500}, "r002": {"status": 400}}

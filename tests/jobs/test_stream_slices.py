@@ -94,15 +94,15 @@ def test_a_slice_whose_dead_letters_cannot_be_written_comes_with_the_restart(
 @long
 def test_an_outage_in_a_later_slice_keeps_the_earlier_ones(stream, send, read):
     send(*({"id": "a", "body": f"key=r{i:03d} says {i}"} for i in range(ROWS)))
-    faults = {f"r{i:03d}": {"status": 500} for i in range(2, ROWS)}
+    faults = {f"r{i:03d}": {"status": 500} for i in range(3, ROWS)}
     with (
         FakeEndpoint(FakeSettings(faults=faults)) as broken,
         pytest.raises(JobError, match=r"batch 0, rows \d to \d of 7: .*endpoint failed"),
     ):
-        stream(SHORT, "max_tokens_per_batch=200", f"endpoints.fake.base_url={broken.base_url}")
-    assert answers(read("target")) == {"r000", "r001"}
+        stream(SHORT, "max_tokens_per_batch=300", f"endpoints.fake.base_url={broken.base_url}")
+    assert answers(read("target")) == {"r000", "r001", "r002"}
     with FakeEndpoint() as healed:
-        stream(SHORT, "max_tokens_per_batch=200", f"endpoints.fake.base_url={healed.base_url}")
+        stream(SHORT, "max_tokens_per_batch=300", f"endpoints.fake.base_url={healed.base_url}")
         assert {call.key for call in healed.calls()} == set(faults)
     assert answers(read("target")) == ids()
 
