@@ -50,7 +50,7 @@ def from_feed(
 
 def _counted(net: DataFrame) -> tuple[int, int, int, int]:
     """Count rows to answer, keys that are gone, those that are new, and those in doubt."""
-    wanted = ("alive and changed", "not alive", "not existed", "doubtful")
+    wanted = ("_net.alive and _net.changed", "not _net.alive", "not _net.existed", "_net.doubtful")
     counts = net.agg(*(F.count_if(F.expr(it)).alias(it) for it in wanted)).first()
     assert counts is not None
     return counts[0], counts[1], counts[2], counts[3]
@@ -58,11 +58,12 @@ def _counted(net: DataFrame) -> tuple[int, int, int, int]:
 
 def _told(net: DataFrame, key: Sequence[str]) -> tuple[DataFrame, DataFrame]:
     """Return the rows to answer, and the keys that are gone."""
-    return net.where("alive and changed").select("row.*"), net.where("not alive").select(*key)
+    wanted = net.where("_net.alive and _net.changed").select("_net.row.*")
+    return wanted, net.where("not _net.alive").select(*key)
 
 
 def _net(feed: DataFrame, work: Work) -> DataFrame:
-    """Return a row for each key of the feed: what became of it in the end.
+    """Return a row for each key of the feed, with `_net`: what became of it in the end.
 
     `alive` and `existed` are whether it is there after and before, `changed` whether what a row of
     the target is made of differs, `doubtful` whether rows came and went as they would not where
@@ -74,21 +75,24 @@ def _net(feed: DataFrame, work: Work) -> DataFrame:
     order = F.struct("_commit_version", is_row)
     came = F.when(F.col("_change_type") == "insert", 1).when(F.col("_change_type") == "delete", -1)
     state = F.struct(is_row.alias("is_row"), F.struct(*used).alias("row"), content.alias("content"))
+    began = F.struct(is_row.alias("is_row"), content.alias("content"))
     net = feed.groupBy(*work.key).agg(
-        F.max_by(state, order).alias("last"),
-        F.min_by(F.struct(is_row.alias("is_row"), content.alias("content")), order).alias("first"),
-        F.sum(F.coalesce(came, F.lit(0))).alias("came"),
+        F.struct(
+            F.max_by(state, order).alias("last"),
+            F.min_by(began, order).alias("first"),
+            F.sum(F.coalesce(came, F.lit(0))).alias("came"),
+        ).alias("_net")
     )
-    existed, alive = ~F.col("first.is_row"), F.col("last.is_row")
-    same = existed & F.col("first.content").eqNullSafe(F.col("last.content"))
-    return net.select(
-        *work.key,
-        F.col("last.row").alias("row"),
+    existed, alive = ~F.col("_net.first.is_row"), F.col("_net.last.is_row")
+    same = existed & F.col("_net.first.content").eqNullSafe(F.col("_net.last.content"))
+    became = F.struct(
+        F.col("_net.last.row").alias("row"),
         existed.alias("existed"),
         alive.alias("alive"),
         (~same).alias("changed"),
-        (existed.cast("int") + F.col("came") != alive.cast("int")).alias("doubtful"),
+        (existed.cast("int") + F.col("_net.came") != alive.cast("int")).alias("doubtful"),
     )
+    return net.select(*work.key, became.alias("_net"))
 
 
 def _used(feed: DataFrame, work: Work) -> list[str]:
@@ -103,14 +107,14 @@ def _doubtful(
 ) -> DataFrame:
     """Return the keys of which there may be two rows: the feed calls some new that are known."""
     key = list(work.key)
-    doubtful = net.where("doubtful").select(*key)
+    doubtful = net.where("_net.doubtful").select(*key)
     if not any_new:
         return doubtful
     marked = has_marks(target, work.keep)
     known = (target.where(F.col(MARK).isNull()) if marked else target).select(*key)
     if letters is not None:
         known = known.unionByName(letters.select(*key))
-    return doubtful.unionByName(with_keys(known, net.where("not existed"), key, "left_semi"))
+    return doubtful.unionByName(with_keys(known, net.where("not _net.existed"), key, "left_semi"))
 
 
 def _left(letters: DataFrame, rows: DataFrame, gone: DataFrame, key: Sequence[str]) -> DataFrame:

@@ -30,7 +30,7 @@ def pin_work(settings: Settings) -> Work:
     that has no column type is told here, not when its answers have been paid for.
     """
     source = settings.source
-    return _pin(settings, source.key, source.columns, settings.target.keep)
+    return _pin(settings, source.key, source.columns, settings.kept)
 
 
 def pin_stream(settings: StreamSettings, template: Template | None = None) -> Work:

@@ -47,10 +47,10 @@ class RefreshTarget:
     @classmethod
     def open(cls, spark: SparkSession, settings: RefreshSettings) -> "RefreshTarget":
         """Look at the tables. Raises TableError where they are not what a run wrote."""
-        target, keep = Target.of(settings.target, settings.source.key), settings.target.keep
+        target, keep = Target.of(settings.target, settings.source.key), settings.kept
         target.check(spark)
         on_delete = settings.target.on_delete
-        if on_delete == "mark" and MARK in (*target.key, *keep):
+        if on_delete == "mark" and MARK in (it.lower() for it in (*target.key, *keep)):
             raise SettingsError(
                 f"target.on_delete: mark writes the column {MARK!r}, which is a key or kept; "
                 "rename it in a view of the source, or choose delete or keep"

@@ -242,6 +242,11 @@ class Settings(JobSettings):
 
     source: SourceSettings
 
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Source columns that go to the target beside the key, which goes there anyway."""
+        return tuple(it for it in self.target.keep if it not in self.source.key)
+
 
 def store_of(mlflow: MlflowSettings, work_dir: Path) -> str:
     """Return the MLflow store: what is set, or sqlite in the work folder."""

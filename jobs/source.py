@@ -1,5 +1,6 @@
 """The source of a batch: found, pinned to a version, its columns and keys checked."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from chains.errors import SettingsError, TableError
 from jobs.settings import Settings, SourceSettings
 from udfs.columns import completion_type
 from udfs.delta import Table
+from udfs.work import PART_ERROR, variable
 
 _KINDS: Mapping[str, tuple[type[T.DataType], ...]] = {
     "string": (T.StringType,),
@@ -21,6 +23,13 @@ _KINDS: Mapping[str, tuple[type[T.DataType], ...]] = {
     "any": (T.DataType,),
 }
 _TARGET_COLUMNS = {*completion_type(T.StringType()).fieldNames(), "source", "paid_by"}
+# What the flow puts beside a row's key and kept columns on their way.
+_FLOW_COLUMNS = {
+    *("_question", "_length", "_begins", "_parts", "_part", "_text", "_failed", PART_ERROR),
+    *("_task", "_rows", "_unasked", "_model_number", "_code", "_net", "_rank"),
+    *("_there", "_retryable"),
+}
+_VARIABLES = variable("")
 
 
 @dataclass(frozen=True)
@@ -67,9 +76,10 @@ def open_source(spark: SparkSession, settings: Settings, chain: Chain) -> Source
 def _check_columns(ref: str, rows: DataFrame, settings: Settings, chain: Chain) -> None:
     check_variables(ref, rows, settings.source.columns, chain)
     order_by = [settings.source.order_by] if settings.source.order_by else []
-    for column in [*settings.source.key, *settings.target.keep, *order_by]:
+    names = (*settings.source.key, *settings.kept)
+    for column in [*names, *order_by]:
         type_of(ref, rows, column)
-    check_names(ref, (*settings.source.key, *settings.target.keep))
+    check_names(ref, names)
 
 
 def check_variables(ref: str, rows: DataFrame, columns: Mapping[str, str], chain: Chain) -> None:
@@ -85,13 +95,28 @@ def check_variables(ref: str, rows: DataFrame, columns: Mapping[str, str], chain
 
 
 def check_names(ref: str, names: Iterable[str]) -> None:
-    """Raise TableError where keys or kept columns are called as the target's own columns are."""
-    taken = _TARGET_COLUMNS.intersection(names)
+    """Raise TableError where keys and kept columns cannot all be columns of the target.
+
+    Case does not tell columns of a Delta table apart, whatever Spark is set to.
+    """
+    names = sorted(names)
+    taken = [it for it in names if _is_ours(it.lower())]
     if taken:
         raise TableError(
-            f"table {ref}: columns {sorted(taken)} are keys or kept, and the target has its own of "
-            "these names; rename them in a view of the source"
+            f"table {ref}: columns {taken} of source.key or target.keep: the target or the job has "
+            "its own of these names, whatever their case; rename them in the source"
         )
+    times = Counter(it.lower() for it in names)
+    twice = [it for it in names if times[it.lower()] > 1]
+    if twice:
+        raise TableError(
+            f"table {ref}: source.key and target.keep name {twice}; expected each column once, "
+            "and case does not tell them apart"
+        )
+
+
+def _is_ours(name: str) -> bool:
+    return name in _TARGET_COLUMNS | _FLOW_COLUMNS or name.startswith(_VARIABLES)
 
 
 def type_of(ref: str, rows: DataFrame, column: str) -> T.DataType:

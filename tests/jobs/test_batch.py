@@ -220,8 +220,8 @@ def test_plan_counts_and_spends_nothing(spark, job, write, endpoint, tmp_path):
 
 def test_kept_columns_go_along(spark, job, write, read, endpoint):
     write([("a", "key=a", 7)], "id string, body string, year int")
-    run_batch(spark, job(*at(endpoint, "target.keep=[year]")))
-    assert read("target")[0]["year"] == 7
+    run_batch(spark, job(*at(endpoint, "target.keep=[year, id]")))
+    assert [(row["id"], row["year"]) for row in read("target")] == [("a", 7)]
 
 
 def test_a_run_that_lost_the_race_says_so_and_doubles_nothing(
@@ -258,15 +258,22 @@ def test_a_source_that_is_no_table_is_named(spark, job, tmp_path):
         ("source.columns.document=scan", "expects string, found binary"),
         ("source.key=nr", "no column 'nr'"),
         ("target.keep=[pages, colour]", "no column 'colour'"),
-        ("source.key=result", "the target has its own"),
+        ("source.key=result", "has its own"),
+        ("source.key=[id, SOURCE]", r"\['SOURCE'\].*has its own"),
+        ("target.keep=[Result]", r"\['Result'\].*has its own"),
+        ("target.keep=[_Length]", r"\['_Length'\].*has its own"),
+        ("target.keep=[_variable_document]", "has its own"),
+        ("target.keep=[ID]", r"target.keep name \['ID', 'id'\]"),
+        ("target.keep=[pages, pages]", r"target.keep name \['pages', 'pages'\]"),
     ],
 )
 def test_a_misfitting_column_is_named_before_any_model_is_loaded(
     spark, job, write, tmp_path, assignment, message
 ):
     write(
-        [("a", "text", 1, bytearray(b"x"), "r")],
-        "id string, body string, pages int, scan binary, result string",
+        [("a", "text", 1, bytearray(b"x"), "r", "crm", 4, "v")],
+        "id string, body string, pages int, scan binary, result string, source string, "
+        "_length int, _variable_document string",
     )
     with pytest.raises(TableError, match=message):
         run_batch(spark, job(assignment))

@@ -10,6 +10,7 @@ from rounds import long
 from chains.errors import JobError, SettingsError, TableError
 from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from jobs.batch import run_batch
+from jobs.plan import run_plan
 from jobs.refresh import run_refresh
 from jobs.refresh_settings import RefreshSettings
 from jobs.settings import load_settings_of
@@ -243,6 +244,24 @@ def test_gone_rows_are_kept_or_marked_and_unmarked(refresh, source, read, endpoi
 def test_a_kept_column_is_not_written_over_by_marks(refresh, source, endpoint):
     with pytest.raises(SettingsError, match="deleted_at"):
         refresh(endpoint, "target.on_delete=mark", "source.key=[id, deleted_at]")
+
+
+@pytest.mark.parametrize("how", ["feed", "comparison"])
+def test_keys_and_kept_columns_have_names_that_the_job_uses_nowhere(
+    job, refresh, endpoint, spark, tmp_path, how
+):
+    path = f"{tmp_path}/named"
+    called = "code string, last string, there string, body string, row int, retryable int"
+    rows = spark.createDataFrame([("DE", "x", "y", "key=a", 1, 2)], called)
+    rows.write.format("delta").option(FEED, str(how == "feed").lower()).save(path)
+    named = (f"source.table={path}", "source.key=[code, last, there, retryable]")
+    kept = "target.keep=[row]"
+    refresh(endpoint, *named, kept)
+    spark.sql(f"update delta.`{path}` set body = 'key=b'")
+    assert run_plan(spark, job(*at(endpoint), *named, kept)).reasons == {"changed": 1}
+    report = refresh(endpoint, *named, kept)
+    assert (report.how, report.rows["updated"]) == (how, 1)
+    assert asked(endpoint) == ["a", "b"]
 
 
 @long
