@@ -375,6 +375,7 @@ def test_the_summarize_chain_runs_on_text_unchanged(stream, send, read):
         ("source.kafka.schema=id string, body int", TableError, "expects string, found int"),
         ("source.kafka.schema=body string, source string", SettingsError, "of its own"),
         ("target.keep=[result]", TableError, "no column 'result'"),
+        ("ledger.reuse=false", SettingsError, "a stream asks what the ledger lacks"),
         ("target.mode=overwrite", SettingsError, "expected append or merge"),
         ("source.table=t", SettingsError, "either kafka or table"),
         ("source.kafka.topic=", SettingsError, "either topic or pattern"),
