@@ -27,7 +27,6 @@ def retry(conf: Path, sets: tuple[str, ...], codes: tuple[str, ...], **options: 
     settings = load_settings_of(PlanSettings, conf, sets)
     rows = forget_errors(pinned_session(settings), settings, codes)
     LOG.info("%d dead letters are asked again, with whatever else is due", rows)
-    is_refresh = "on_delete" in settings.target.model_fields_set
     click.get_current_context().invoke(
-        refresh if is_refresh else batch, conf=conf, sets=sets, job="retry", **options
+        refresh if settings.is_refresh else batch, conf=conf, sets=sets, job="retry", **options
     )

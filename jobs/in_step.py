@@ -8,7 +8,7 @@ from typing import Any
 
 from pyspark.sql import Row, SparkSession
 
-from jobs.refresh_settings import RefreshSettings
+from jobs.refresh_settings import PlanSettings
 from udfs.delta import Table
 from udfs.work import Work
 
@@ -54,7 +54,7 @@ class Memory:
     disturbed: bool
 
 
-def makings_of(work: Work, settings: RefreshSettings) -> str:
+def makings_of(work: Work, settings: PlanSettings) -> str:
     """Return the digest of all that decides what rows of the same source end as."""
     makings: dict[str, Any] = {
         "chain": work.pinned.chain.model_dump(mode="json"),

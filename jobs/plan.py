@@ -8,12 +8,17 @@ from dataclasses import asdict, dataclass, replace
 from pyspark.sql import SparkSession
 
 from chains.outline import outline
+from jobs.changes import Changes
 from jobs.history import History, history
+from jobs.in_step import recall
 from jobs.pinning import pin_work
 from jobs.reasons import reasons
+from jobs.refresh_settings import PlanSettings
+from jobs.refresh_source import find_changes
+from jobs.refresh_target import RefreshTarget
 from jobs.report import Stopwatch, versions
 from jobs.settings import JobSettings, Settings
-from jobs.source import open_source
+from jobs.source import Source, open_source
 from jobs.spending import prices_of
 from jobs.targets import Target
 from udfs import flow
@@ -36,10 +41,11 @@ class PlanReport:
     template. `cost` has the same two where a price is known, and the date of the table of prices
     (`as_of`) where it is from there. `expected_seconds` is by the
     pace of those runs, None before the first. `reasons` says why rows have a prompt (see
-    jobs/reasons.py). `long` rows are asked by their `parts` first, which a plan does not look up in
-    the ledger. `asked_of` has the prompts and parts for each model: a later one is asked the rows
-    for which the ledger has an error that goes on; what else goes on is not known before. `sample`
-    are prompts that would be asked, as the model would get them.
+    jobs/reasons.py); of a refresh, all rows that it leaves as they are count as `unchanged`, and
+    only the others are looked at. `long` rows are asked by their `parts` first, which a plan does
+    not look up in the ledger. `asked_of` has the prompts and parts for each model: a later one is
+    asked the rows for which the ledger has an error that goes on; what else goes on is not known
+    before. `sample` are prompts that would be asked, as the model would get them.
     """
 
     rows: int
@@ -79,7 +85,8 @@ class OfModel:
 def run_plan(spark: SparkSession, settings: Settings, sample: int = 0) -> PlanReport:
     """Count what a batch or a refresh would ask; writes nothing and asks no model.
 
-    `sample` prompts are shown as the model would get them.
+    The file is a refresh's where it sets `target.on_delete`. `sample` prompts are shown as the
+    model would get them.
     """
     clock = Stopwatch()
     with clock.step("pin"):
@@ -91,12 +98,29 @@ def run_plan(spark: SparkSession, settings: Settings, sample: int = 0) -> PlanRe
         target.check_types(spark, work, source.rows)
     with clock.step("plan"):
         ledger = Ledger(Table.named(settings.ledger.table))
-        with flow.plan(source.rows, work, ledger) as planned:
+        found = _found(spark, settings, work, source, ledger)
+        with found as changes, flow.plan(changes.rows, work, ledger) as planned:
             counts, why = planned.counts, reasons(planned, target)
+            if changes.how != "all":
+                rows = source.rows.count()
+                why = dict(Counter(why) + Counter(unchanged=rows - counts.rows))
+                counts = replace(counts, rows=rows)
             prompts = planned.sample(sample)
             counted = [(it.work, it.counts) for it in planned.passes]
             of_each = of_models(spark, settings, ledger, work, counted)
     return report_of(work, counts, why, of_each, prompts, clock)
+
+
+def _found(
+    spark: SparkSession, settings: Settings, work: Work, source: Source, ledger: Ledger
+) -> Changes:
+    """Return the rows that a run looks at: of a refresh, those that it would find changed."""
+    if not (isinstance(settings, PlanSettings) and settings.is_refresh):
+        return Changes("all", "", source.rows)
+    target = RefreshTarget.open(spark, settings)
+    memory = recall(spark, target.target.table)
+    now = target.step(spark, settings, work, source, run_id="plan")
+    return find_changes(spark, settings, work, source, ledger, target, memory, now)
 
 
 def report_of(

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from pyspark.sql import SparkSession
 
-from jobs.in_step import InStep, makings_of, recall
+from jobs.in_step import recall
 from jobs.leasing import leasing
 from jobs.observing import Run, observed
 from jobs.pinning import pin_work
@@ -51,9 +51,7 @@ def _run(
         work = run.pinned(replace(work, source=source.ref))
         ledger = Ledger(Table.named(settings.ledger.table))
         ledger.open(spark)
-        identity = Table.named(settings.source.table).identity(spark)
-        makings, bases = makings_of(work, settings), (target.base, target.letters_base)
-        step = InStep(run.id, identity, source.version, makings, *bases)
+        step = target.step(spark, settings, work, source, run.id)
         memory = recall(spark, target.target.table)
     with clock.step("changes"):
         changes = find_changes(spark, settings, work, source, ledger, target, memory, step)

@@ -24,8 +24,13 @@ class PlanSettings(Settings):
 
     target: PlanTargetSettings
 
+    @property
+    def is_refresh(self) -> bool:
+        """Whether the file is a refresh's: no other says what becomes of rows that are gone."""
+        return "on_delete" in self.target.model_fields_set
 
-class RefreshSettings(Settings):
+
+class RefreshSettings(PlanSettings):
     """All that a refresh reads from its file."""
 
     target: RefreshTargetSettings

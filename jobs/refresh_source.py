@@ -10,7 +10,7 @@ from jobs.change_feed import from_feed
 from jobs.changes import Changes
 from jobs.comparison import compare
 from jobs.in_step import InStep, Memory, letters_in_step
-from jobs.refresh_settings import RefreshSettings
+from jobs.refresh_settings import PlanSettings
 from jobs.refresh_target import RefreshTarget
 from jobs.source import Source
 from udfs.delta import Table
@@ -23,7 +23,7 @@ _FEED = "delta.enableChangeDataFeed"
 
 def find_changes(
     spark: SparkSession,
-    settings: RefreshSettings,
+    settings: PlanSettings,
     work: Work,
     source: Source,
     ledger: Ledger,

@@ -10,12 +10,14 @@ from pyspark.sql import functions as F
 from chains.errors import SettingsError
 from jobs.changes import MARK, Changes, has_marks
 from jobs.comparison import lacking_in
-from jobs.in_step import InStep
-from jobs.refresh_settings import OnDelete, RefreshSettings
+from jobs.in_step import InStep, makings_of
+from jobs.refresh_settings import OnDelete, PlanSettings
+from jobs.source import Source
 from jobs.targets import Target, ends, failures, is_dead, refuse_failures
 from udfs.cascade import Passes
 from udfs.conflicts import past_conflicts
-from udfs.delta import Commit
+from udfs.delta import Commit, Table
+from udfs.work import Work
 
 # With them a change of few rows rewrites few rows, not the files that hold them.
 _PROPERTIES = {"delta.enableDeletionVectors": "true"}
@@ -45,7 +47,7 @@ class RefreshTarget:
     letters_base: int
 
     @classmethod
-    def open(cls, spark: SparkSession, settings: RefreshSettings) -> "RefreshTarget":
+    def open(cls, spark: SparkSession, settings: PlanSettings) -> "RefreshTarget":
         """Look at the tables. Raises TableError where they are not what a run wrote."""
         target, keep = Target.of(settings.target, settings.source.key), settings.kept
         target.check(spark)
@@ -66,6 +68,14 @@ class RefreshTarget:
         """Return the dead letters as of the start, None where there is no table."""
         found = self.letters_base >= 0
         return self.target.errors.read(spark, self.letters_base) if found else None
+
+    def step(
+        self, spark: SparkSession, settings: PlanSettings, work: Work, source: Source, run_id: str
+    ) -> InStep:
+        """Return what a run brings the target in step with."""
+        identity = Table.named(settings.source.table).identity(spark)
+        makings, bases = makings_of(work, settings), (self.base, self.letters_base)
+        return InStep(run_id, identity, source.version, makings, *bases)
 
     def note(self, spark: SparkSession, step: InStep) -> None:
         """Tell that the target is in step with a newer version that changes nothing of it."""

@@ -12,7 +12,7 @@ from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from jobs.batch import run_batch
 from jobs.plan import run_plan
 from jobs.refresh import run_refresh
-from jobs.refresh_settings import RefreshSettings
+from jobs.refresh_settings import PlanSettings, RefreshSettings
 from jobs.settings import load_settings_of
 
 pytestmark = pytest.mark.spark
@@ -188,6 +188,20 @@ def test_columns_named_in_another_case_are_followed_too(refresh, source, endpoin
     kinds = [report.rows[it] for it in ("inserted", "updated", "deleted")]
     assert (report.how, kinds) == ("feed", [1, 2, 1])
     assert asked(endpoint) == ["a", "b", "b2", "c", "e"]
+
+
+@pytest.mark.parametrize("how", ["feed", pytest.param("comparison", marks=long)])
+def test_a_plan_counts_what_the_refresh_would_ask(refresh, source, endpoint, spark, tmp_path, how):
+    refresh(endpoint)
+    source(f"alter table {{}} set tblproperties ({FEED} = {str(how == 'feed').lower()})")
+    spark.sql(f"delete from delta.`{tmp_path}/ledger`")
+    source("update {} set body = 'key=b2 two' where id = 'b'")
+    given = (*at(endpoint), "target.on_delete=delete")
+    planned = run_plan(spark, load_settings_of(PlanSettings, tmp_path / "job.yml", given))
+    assert (planned.rows, planned.misses) == (4, 1)
+    assert planned.reasons == {"changed": 1, "unchanged": 3}
+    report = refresh(endpoint)
+    assert (report.how, report.misses) == (how, 1)
 
 
 def test_dead_letters_that_others_take_are_made_up_for(
