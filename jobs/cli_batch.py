@@ -96,7 +96,7 @@ def _plan_lines(report: Any) -> dict[str, str]:
         f"{report.misses:,} to ask",
         "long": f"{report.long:,} rows in {report.parts:,} parts",
         "tokens": f"{tokens['input']:,} in, {tokens['expected_output']:,} out, "
-        f"at most {tokens['output']:,}",
+        f"at most {_most(tokens['output'], ',')}",
         "shared": f"about {tokens['shared'] / max(1, tokens['input']):.0%} of the tokens in, at "
         "the beginning of prompts",
         "cost": _cost_line(report.cost),
@@ -114,4 +114,11 @@ def _plan_lines(report: Any) -> dict[str, str]:
 def _cost_line(cost: Any) -> str:
     if cost is None:
         return "unknown: set chain.price"
-    return dated(f"{cost['expected']:,.4f} {cost['currency']}, at most {cost['most']:,.4f}", cost)
+    most = _most(cost["most"], ",.4f")
+    return dated(f"{cost['expected']:,.4f} {cost['currency']}, at most {most}", cost)
+
+
+def _most(number: float | None, form: str) -> str:
+    if number is None:
+        return "unknown: long inputs are asked again after their parts"
+    return format(number, form)

@@ -25,7 +25,7 @@ from udfs import flow
 from udfs.budget import Price
 from udfs.delta import Table
 from udfs.ledger import Ledger
-from udfs.passes import Counts
+from udfs.passes import Counts, Pass
 from udfs.work import Work
 
 
@@ -42,10 +42,12 @@ class PlanReport:
     (`as_of`) where it is from there. `expected_seconds` is by the
     pace of those runs, None before the first. `reasons` says why rows have a prompt (see
     jobs/reasons.py); of a refresh, all rows that it leaves as they are count as `unchanged`, and
-    only the others are looked at. `long` rows are asked by their `parts` first, which a plan does
-    not look up in the ledger. `asked_of` has the prompts and parts for each model: a later one is
-    asked the rows for which the ledger has an error that goes on; what else goes on is not known
-    before. `sample` are prompts that would be asked, as the model would get them.
+    only the others are looked at. `long` rows are asked by their `parts` first; those that the
+    ledger lacks are paid for (a stream's plan takes all for such, and counts no tokens of theirs).
+    What is asked of their answers nobody knows before: `tokens.output` and the most that it costs
+    are None then. `asked_of` has the prompts and parts for each model: a later one is asked the
+    rows for which the ledger has an error that goes on; what else goes on is not known before.
+    `sample` are prompts that would be asked, as the model would get them.
     """
 
     rows: int
@@ -58,8 +60,8 @@ class PlanReport:
     long: int
     parts: int
     reasons: Mapping[str, int]
-    tokens: Mapping[str, int]
-    cost: Mapping[str, float | str] | None
+    tokens: Mapping[str, int | None]
+    cost: Mapping[str, float | str | None] | None
     expected_seconds: float | None
     seconds: Mapping[str, float]
     versions: Mapping[str, str]
@@ -106,7 +108,7 @@ def run_plan(spark: SparkSession, settings: Settings, sample: int = 0) -> PlanRe
                 why = dict(Counter(why) + Counter(unchanged=rows - counts.rows))
                 counts = replace(counts, rows=rows)
             prompts = planned.sample(sample)
-            counted = [(it.work, it.counts) for it in planned.passes]
+            counted = [(it.work, _counts_to_pay(it)) for it in planned.passes]
             of_each = of_models(spark, settings, ledger, work, counted)
     return report_of(work, counts, why, of_each, prompts, clock)
 
@@ -123,6 +125,16 @@ def _found(
     return find_changes(spark, settings, work, source, ledger, target, memory, now)
 
 
+def _counts_to_pay(planned: Pass) -> Counts:
+    """Return the counts of a pass, its parts and tokens as those that are yet to be paid."""
+    counts = planned.counts
+    if not counts.long:
+        return counts
+    with flow.plan_parts(planned) as parts:
+        tokens = (counts.input_tokens or 0) + (parts.counts.input_tokens or 0)
+        return replace(counts, parts=parts.counts.misses, input_tokens=tokens)
+
+
 def report_of(
     work: Work,
     counts: Counts,
@@ -132,6 +144,11 @@ def report_of(
     clock: Stopwatch,
 ) -> PlanReport:
     """Gather what was counted for all models, and for each."""
+    tokens: dict[str, int | None] = {**_sum(it.tokens for it in of_each)}
+    cost = _cost(of_each)
+    if counts.long:
+        tokens["output"] = None
+        cost = cost and cost | {"most": None}
     return PlanReport(
         rows=counts.rows,
         distinct=counts.distinct,
@@ -143,8 +160,8 @@ def report_of(
         long=counts.long,
         parts=counts.parts,
         reasons=why,
-        tokens=_sum(it.tokens for it in of_each),
-        cost=_cost(of_each),
+        tokens=tokens,
+        cost=cost,
         expected_seconds=_seconds(of_each),
         seconds=clock.seconds,
         versions=versions(work),
@@ -194,12 +211,12 @@ def _sum(counted: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return dict(total)
 
 
-def _cost(of_each: Sequence[OfModel]) -> dict[str, float | str] | None:
+def _cost(of_each: Sequence[OfModel]) -> dict[str, float | str | None] | None:
     priced = [(it.price, it.tokens) for it in of_each if it.price is not None]
     if not priced:
         return None
     dates = [it.as_of for it, _ in priced if it.as_of]
-    cost: dict[str, float | str] = {
+    cost: dict[str, float | str | None] = {
         "expected": sum(it.of(n["input"], n["expected_output"]) for it, n in priced),
         "most": sum(it.of(n["input"], n["output"]) for it, n in priced),
         "currency": priced[0][0].currency,

@@ -31,6 +31,11 @@ def plan(source: DataFrame, work: Work, ledger: Ledger) -> Passes:
     return in_turn(source, work, "", lambda rows, it: Pass(rows, it, ledger, count_tokens=True))
 
 
+def plan_parts(planned: Pass) -> Pass:
+    """Return the pass of the parts of a plan's long inputs, tokens counted; spends nothing."""
+    return Pass(_parts(planned), _of_parts(planned.work), planned.ledger, count_tokens=True)
+
+
 def run(
     source: DataFrame,
     work: Work,
@@ -58,7 +63,7 @@ def _run(
     rows: DataFrame, work: Work, ledger: Ledger, run_id: str, watch: Watch, budget: Budget
 ) -> Pass:
     paid, rounds = Paid(), 0
-    of_parts = replace(work, key=(*work.key, _PART), keep=())
+    of_parts = _of_parts(work)
     while True:
         current = Pass(rows, work, ledger, last=rounds == MAX_ROUNDS, budget=budget)
         if current.counts.long:
@@ -73,6 +78,10 @@ def _run(
         else:
             with current:  # another run has asked some of it meanwhile
                 ledger.open(current.spark)
+
+
+def _of_parts(work: Work) -> Work:
+    return replace(work, key=(*work.key, _PART), keep=())
 
 
 def _parts(current: Pass) -> DataFrame:

@@ -113,6 +113,21 @@ def test_what_comes_after_the_parts_of_long_inputs_is_confirmed_too(
     assert told == [3, 7, 7]
 
 
+def test_a_plan_counts_the_parts_of_long_inputs_and_promises_no_most(
+    spark, priced, endpoint, tmp_path
+):
+    write(tmp_path, {"long": LONG})
+    planned = run_plan(spark, priced(*IN_PARTS))
+    run_batch(spark, priced(*IN_PARTS))
+    parts = endpoint.calls()[: planned.parts]
+    assert (planned.long, planned.parts, len(endpoint.calls())) == (1, 3, 4)
+    assert planned.tokens["input"] >= sum(call.input_tokens for call in parts)
+    assert planned.cost["expected"] > planned.tokens["input"] * 2 / 1e6
+    assert (planned.tokens["output"], planned.cost["most"]) == (None, None)
+    again = run_plan(spark, priced(*IN_PARTS))
+    assert (again.parts, again.tokens["input"], again.cost["expected"]) == (3, 0, 0)
+
+
 def test_a_plan_tells_why_rows_are_asked(spark, priced, endpoint, tmp_path):
     assert run_plan(spark, priced()).reasons == {"new": 6}
     run_batch(spark, priced())
