@@ -96,9 +96,12 @@ class Table:
 
     @classmethod
     def named(cls, name: str) -> "Table":
-        """Return the table of a setting: a path without a scheme is taken from this folder."""
+        """Return the table of a setting: a path without a scheme is taken from this folder.
+
+        Slashes at its end are left out.
+        """
         local = "/" in name and not _SCHEME.match(name)
-        return cls(str(Path(name).absolute()) if local else name)
+        return cls(str(Path(name).absolute()) if local else name.rstrip("/"))
 
     @property
     def is_path(self) -> bool:

@@ -32,7 +32,7 @@ def test_names_are_quoted_and_paths_are_paths():
     assert Table("`main`.`x`").relation == "`main`.`x`"
     assert Table("s3a://b/t").relation == "delta.`s3a://b/t`"
     assert Table.named("./t").name.startswith("/")
-    assert Table.named("s3a://b/t").name == "s3a://b/t"
+    assert Table.named("s3a://b/t/").name == Table.named("s3a://b/t").name == "s3a://b/t"
     assert Table("s3a://b/t/").beside("_errors").name == "s3a://b/t_errors"
 
 
