@@ -111,10 +111,11 @@ def _as_then(settings: Settings, row: Row) -> tuple[Work, int]:
 
 
 def _variables(rows: DataFrame, work: Work, source: str) -> Mapping[str, object]:
-    found = work.prepare(rows).select(work.variables().alias("variables")).first()
-    if found is None:
+    """Return a row's variables as a run gets them: by Arrow, which gives other times and maps."""
+    found = work.prepare(rows).select(work.variables().alias("variables")).limit(1).toArrow()
+    if not found:
         raise TableError(f"table {source}: the row is not there any more")
-    variables: Mapping[str, object] = found["variables"].asDict(recursive=True)
+    variables: Mapping[str, object] = found["variables"][0].as_py()
     return variables
 
 

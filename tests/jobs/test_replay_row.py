@@ -55,6 +55,19 @@ def test_another_question_is_not_asked(spark, ran, endpoint):
     assert len(endpoint.calls()) == asked
 
 
+def test_times_and_maps_are_in_the_prompt_as_they_were(spark, job, tmp_path):
+    variables = "{document: string, at: any, tags: any}"
+    (tmp_path / "timed.md").write_text(
+        f"---\nname: timed\nversion: '1'\ndescription: With a time.\nvariables: {variables}\n---\n"
+        "{{ document }} {{ at }} {{ tags }}\n"
+    )
+    rows = spark.sql("select 'a' id, 'text' body, timestamp'2024-01-01' at, map('k', 'v') tags")
+    rows.write.format("delta").save(f"{tmp_path}/source")
+    settings = job(f"chain.template={tmp_path}/timed.md")
+    run_batch(spark, settings)
+    assert "[('k', 'v')]" in run_replay_row(spark, settings, {"id": "a"}).prompt
+
+
 @long
 @pytest.mark.parametrize(
     ("key", "told"), [({"id": "nobody"}, "no row"), ({"name": "a"}, "expected the columns")]
