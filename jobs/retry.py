@@ -11,7 +11,8 @@ from jobs.settings import Settings
 from jobs.targets import Target
 from udfs.conflicts import past_conflicts
 from udfs.delta import Table, Told
-from udfs.ledger import Ledger, retryable
+from udfs.ledger import Ledger, payer, retryable
+from udfs.work import key_json
 
 
 def check_codes(codes: Sequence[str]) -> None:
@@ -24,9 +25,10 @@ def check_codes(codes: Sequence[str]) -> None:
 def forget_errors(spark: SparkSession, settings: Settings, codes: Sequence[str]) -> int:
     """Remove the errors of the job's dead letters from the ledger; return how many rows have them.
 
-    Errors that may pass are not in the ledger: any run asks for their rows again. The letters say
-    so of the forgotten ones too, first: a refresh looks at no others. Raises TableError where the
-    job has no dead letters.
+    A long input has no fingerprint while one of its parts fails: the errors of its parts go. Errors
+    that may pass are not in the ledger: any run asks for their rows again. The letters say so of
+    the forgotten ones too, first: a refresh looks at no others. Raises TableError where the job has
+    no dead letters.
     """
     target = Target.of(settings.target, settings.source.key)
     letters = target.errors
@@ -37,9 +39,13 @@ def forget_errors(spark: SparkSession, settings: Settings, codes: Sequence[str])
     _say_that_they_may_pass(letters, rows.where(~retryable()), target.key)
     ledger = Ledger(Table.named(settings.ledger.table))
     ledger.open(spark)
-    asked = rows.select("fingerprint").where("fingerprint is not null").distinct()
-    failed = ledger.table.read(spark).where("error is not null").select("fingerprint").distinct()
-    gone = failed.join(asked, "fingerprint", "left_semi")
+    key = rows.select(*settings.source.key)
+    failed = ledger.table.read(spark).where("error is not null")
+    failed = failed.select("fingerprint", payer(key.schema).alias("payer"))
+    asked = failed.join(rows, "fingerprint", "left_semi")
+    unasked = rows.where("fingerprint is null").select(key_json(settings.source.key).alias("payer"))
+    of_parts = failed.join(unasked, "payer", "left_semi")
+    gone = asked.unionByName(of_parts).select("fingerprint").distinct()
     past_conflicts(ledger.table, lambda: ledger.table.delete(gone, ["fingerprint"]))
     return rows.count()
 

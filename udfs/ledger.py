@@ -7,6 +7,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from chains.errors import TableError
 from udfs.columns import ledger_type
@@ -139,6 +140,14 @@ def newest(answers: DataFrame) -> DataFrame:
     rank = F.struct(F.col("error").isNull(), F.col("completed_at"), F.col("run_id"))
     row = F.max_by(F.struct(*answers.columns), rank)
     return answers.groupBy("fingerprint").agg(row.alias("row")).select("row.*")
+
+
+def payer(key: T.StructType) -> Column:
+    """Return the key of the row that paid, written as `key_json` writes it here and now.
+
+    A part of a long input has its row's key. What a row's `paid_by` lacks of the key is left out.
+    """
+    return F.to_json(F.from_json("paid_by", key))
 
 
 def retryable() -> Column:

@@ -63,6 +63,24 @@ def test_a_refresh_asks_again_for_what_it_would_leave(gristmill, spark, tmp_path
     assert rows == {"target": 2, "target_errors": 0}
 
 
+def test_a_long_input_is_asked_again_by_the_part_that_failed(gristmill, tmp_path):
+    body = "\n\n".join(f"key={key} " + "word " * 200 for key in ("good", "bad"))
+    rows = table({"id": ["long"], "body": [body]})
+    write_deltalake(f"{tmp_path}/source", rows, mode="overwrite")
+    sets = ["chain.on_long_input=chunk", "endpoints.fake.context_window=500"]
+    sets = [*sets, "chain.parameters.max_output_tokens=50"]
+    options = [it for one in sets for it in ("--set", one)]
+    with FakeEndpoint(FakeSettings(faults={"bad": {"status": 400}})) as endpoint:
+        gristmill("batch", endpoint, *options)
+        assert sorted(call.key for call in endpoint.calls()) == ["bad", "good"]
+    with FakeEndpoint() as mended:
+        said = gristmill("retry", mended, *options)
+        assert said.exit_code == 0, said.output
+        keys = [call.key for call in mended.calls()]
+    assert (keys[0], len(keys)) == ("bad", 2)
+    assert DeltaTable(f"{tmp_path}/target").to_pyarrow_table().num_rows == 1
+
+
 def test_a_code_that_is_none_is_named(gristmill, endpoint):
     said = gristmill("retry", endpoint, "--error-code", "bad_luck")
     assert "bad_luck" in str(said.exception)
