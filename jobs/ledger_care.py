@@ -1,23 +1,24 @@
 """Looking after a ledger: what it holds, its files, and what it has to forget."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import reduce
-from operator import and_
+from operator import and_, or_
 from pathlib import Path
 
 from pydantic import ConfigDict
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from chains.errors import TableError
 from jobs.settings import LedgerSettings, Section, SparkSettings
 from jobs.targets import has_key
 from udfs.conflicts import past_conflicts
 from udfs.delta import Table
-from udfs.ledger import Ledger
+from udfs.ledger import Ledger, payer
 
 
 class _Target(Section):
@@ -155,12 +156,21 @@ def _answers_of(
     spark: SparkSession, settings: LedgerConf, rows: DataFrame, key: Mapping[str, str]
 ) -> DataFrame:
     """Return the fingerprints of a source row's answers."""
-    payer = (F.get_json_object("paid_by", f"$['{name}']") == value for name, value in key.items())
-    found = rows.where(reduce(and_, payer)).select("fingerprint")
-    if settings.target is None:
-        return found.distinct()
-    target = Table.named(settings.target.table)
-    for table in (target, target.beside("_errors")):
+    as_text = T.StructType([T.StructField(name, T.StringType()) for name in key])
+    paid, found = [_paid_for(key, as_text)], rows.select("fingerprint").where("false")
+    for its in _written(spark, settings, key):
+        paid.append(_paid_for(key, its.select(*key).schema))
+        found = found.unionByName(its.where(has_key(key)).select("fingerprint"))
+    found = found.unionByName(rows.where(reduce(or_, paid)).select("fingerprint"))
+    return found.where("fingerprint is not null").distinct()
+
+
+def _written(
+    spark: SparkSession, settings: LedgerConf, key: Mapping[str, str]
+) -> Iterator[DataFrame]:
+    """Give what the job's target and its dead letters have."""
+    target = None if settings.target is None else Table.named(settings.target.table)
+    for table in (target, target.beside("_errors")) if target else ():
         if not table.exists(spark):
             continue
         its = table.read(spark)
@@ -169,8 +179,18 @@ def _answers_of(
             raise TableError(
                 f"table {table.name!r}: expected the key's columns, found no {missing}"
             )
-        found = found.unionByName(its.where(has_key(key)).select("fingerprint"))
-    return found.where("fingerprint is not null").distinct()
+        yield its
+
+
+def _paid_for(key: Mapping[str, str], kinds: T.StructType) -> Column:
+    """Return the condition that a row of the ledger was paid for by a source row with the key.
+
+    The ledger has times in another form than users see them, so texts become values first.
+    """
+    values = {it.name: F.lit(key[it.name]).try_cast(it.dataType) for it in kinds}
+    wanted = F.to_json(F.struct(*(value.alias(name) for name, value in values.items())))
+    are_values = reduce(and_, (value.isNotNull() for value in values.values()))
+    return are_values & (payer(kinds) == wanted)
 
 
 def _opened(spark: SparkSession, settings: LedgerConf) -> Ledger:

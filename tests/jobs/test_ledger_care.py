@@ -1,7 +1,7 @@
 """Looking after a ledger: what it holds, its files, and what it has to forget."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from click.testing import CliRunner
@@ -70,6 +70,22 @@ def test_a_forgotten_row_is_asked_anew_and_no_other(spark, run, care, endpoint, 
     assert not any("two" in text for text in left["result"].to_pylist() if text)
     assert run().misses == 1
     assert [call.key for call in endpoint.calls()[asked:]] == ["b"]
+
+
+def test_a_key_that_is_a_time_is_forgotten_with_its_earlier_questions(
+    spark, job, endpoint, tmp_path
+):
+    at = f"endpoints.fake.base_url={endpoint.base_url}"
+    settings = job("chain.model=endpoint:fake/m", at, "source.key=at")
+    for body in ("key=then", "key=now"):
+        rows = table({"at": [datetime(2024, 1, 1, tzinfo=UTC)], "body": [body]})
+        write_deltalake(f"{tmp_path}/source", rows, mode="overwrite")
+        run_batch(spark, settings)
+    care = load_settings_of(LedgerConf, tmp_path / "job.yml")
+    assert run_forget(spark, care, {"at": "no time"}).rows == 0
+    target = spark.read.format("delta").load(f"{tmp_path}/target")
+    (shown,) = target.select(target["at"].cast("string")).first()
+    assert run_forget(spark, care, {"at": shown}).rows == 2
 
 
 @long
