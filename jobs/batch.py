@@ -46,7 +46,7 @@ def _run(
         work = run.pinned(replace(work, source=source.ref))
         target = Target.of(settings.target, settings.source.key)
         target.check(spark)
-        target.check_types(spark, work, source.rows)
+        target.check_columns(spark, work, source.rows)
         ledger = Ledger(Table.named(settings.ledger.table))
         ledger.open(spark)
     budget = budget_of(settings, work.models, confirm)

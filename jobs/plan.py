@@ -97,7 +97,7 @@ def run_plan(spark: SparkSession, settings: Settings, sample: int = 0) -> PlanRe
         work = replace(work, source=source.ref)
         target = Target.of(settings.target, settings.source.key)
         target.check(spark)
-        target.check_types(spark, work, source.rows)
+        target.check_columns(spark, work, source.rows)
     with clock.step("plan"):
         ledger = Ledger(Table.named(settings.ledger.table))
         found = _found(spark, settings, work, source, ledger)

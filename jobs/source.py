@@ -27,7 +27,7 @@ _TARGET_COLUMNS = {*completion_type(T.StringType()).fieldNames(), "source", "pai
 _FLOW_COLUMNS = {
     *("_question", "_length", "_begins", "_parts", "_part", "_text", "_failed", PART_ERROR),
     *("_task", "_rows", "_unasked", "_model_number", "_code", "_net", "_rank"),
-    *("_there", "_retryable"),
+    *("_there", "_retryable", "_empty"),
 }
 _VARIABLES = variable("")
 

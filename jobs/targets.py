@@ -1,6 +1,6 @@
 """Where rows end: the target and its dead letters, each written in one commit at most."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import and_
@@ -15,7 +15,10 @@ from jobs.fitting import misfits
 from jobs.settings import TargetSettings
 from udfs.cascade import Passes
 from udfs.delta import Commit, Table
+from udfs.schema import REFUSED_BY_DELTA
 from udfs.work import Work
+
+_MAPPING = "columnMapping.mode"
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,28 @@ class Target:
                 f"no columns {missing}. Choose another table, or target.mode overwrite"
             )
 
-    def check_types(self, spark: SparkSession, work: Work, rows: DataFrame) -> None:
-        """Raise TableError where a column of the target is of another type than a run would write.
+    def check_columns(self, spark: SparkSession, work: Work, rows: DataFrame) -> None:
+        """Raise TableError where target or dead letters cannot hold what a run would write.
 
-        Delta would cast what it merges, and make 0 of 0.5. `rows` are the source's.
+        `rows` are the source's.
         """
+        self._check_names(spark, (*work.key, *work.keep))
+        self._check_types(spark, work, rows)
+
+    def _check_names(self, spark: SparkSession, names: Iterable[str]) -> None:
+        odd = [name for name in names if not REFUSED_BY_DELTA.isdisjoint(name)]
+        for table in (self.table, self.errors) if odd else ():
+            default = spark.conf.get(f"spark.databricks.delta.properties.defaults.{_MAPPING}", None)
+            there = table.exists(spark)
+            mapping = table.properties(spark).get(f"delta.{_MAPPING}") if there else default
+            if mapping not in ("name", "id"):
+                raise TableError(
+                    f"target.table {table.name!r}: no Delta table holds columns called {odd} "
+                    f"unless its delta.{_MAPPING} is name; rename them in the source"
+                )
+
+    def _check_types(self, spark: SparkSession, work: Work, rows: DataFrame) -> None:
+        """Raise TableError for other types: Delta would cast what it merges, and make 0 of 0.5."""
         if self.mode == "overwrite" or self.table.version(spark) < 0:
             return
         now = rows.select(*work.key, *work.keep).schema

@@ -13,7 +13,7 @@ _SCALARS: dict[str, T.DataType] = {
     "number": T.DoubleType(),
     "boolean": T.BooleanType(),
 }
-_REFUSED_BY_DELTA = frozenset(" ,;{}()\n\t=")
+REFUSED_BY_DELTA = frozenset(" ,;{}()\n\t=")  # in names, where columns are not mapped
 
 
 def result_type(schema: Mapping[str, Any] | None) -> T.DataType:
@@ -38,7 +38,7 @@ def check_names(kind: T.DataType) -> None:
     if isinstance(kind, T.StructType):
         lower = [name.lower() for name in kind.names]
         for name in kind.names:
-            if lower.count(name.lower()) > 1 or not _REFUSED_BY_DELTA.isdisjoint(name):
+            if lower.count(name.lower()) > 1 or not REFUSED_BY_DELTA.isdisjoint(name):
                 raise SettingsError(
                     f"response schema: no table can hold the property {name!r}; expected names "
                     "that differ in more than case, without spaces, tabs, line ends and ,;{}()="

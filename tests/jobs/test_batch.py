@@ -8,6 +8,7 @@ from chains.errors import JobError, TableError
 from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from jobs.batch import run_batch
 from jobs.plan import run_plan
+from udfs.delta import session_conf
 
 pytestmark = pytest.mark.spark
 
@@ -175,6 +176,21 @@ def test_a_target_whose_columns_cannot_hold_the_rows_is_refused_before_anything_
         with pytest.raises(TableError, match="score: int there, double now"):
             run(spark, again)
     assert len(endpoint.calls()) == 1
+
+
+def test_a_column_that_no_target_can_be_made_with_is_refused_before_anything_is_paid(
+    spark, job, endpoint, tmp_path
+):
+    rows = spark.createDataFrame([("a", "key=a", 1)], "id string, body string, `my page` int")
+    mapped = {"delta.columnMapping.mode": "name", "delta.minReaderVersion": "2"}
+    writer = rows.write.format("delta").options(**mapped, **{"delta.minWriterVersion": "5"})
+    writer.save(f"{tmp_path}/source")
+    with pytest.raises(TableError, match=r"'my page'.*columnMapping"):
+        run_batch(spark, job(*at(endpoint, "target.keep=[my page]")))
+    assert endpoint.calls() == []
+    default = {"spark.databricks.delta.properties.defaults.columnMapping.mode": "name"}
+    with session_conf(spark, default):
+        assert run_batch(spark, job(*at(endpoint, "target.keep=[my page]"))).written == 1
 
 
 def test_every_row_tells_what_it_is_made_of(spark, job, write, read, endpoint):
