@@ -4,6 +4,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.changes import MARK, Changes, has_marks, same_values, with_keys
+from jobs.refresh_settings import OnDelete
 from jobs.source import Source
 from udfs.ledger import Ledger, retryable
 from udfs.passes import Pass
@@ -17,10 +18,12 @@ def compare(
     target: DataFrame,
     letters: DataFrame | None,
     because: str,
+    on_delete: OnDelete,
 ) -> Changes:
     """Return the rows whose question is not the one that target or dead letters have.
 
-    Letters that may pass are asked again. Asks no model; what the ledger has is no matter here.
+    Letters that may pass are asked again. Rows that were marked as gone under another policy are
+    deleted where it is `delete` now. Asks no model; what the ledger has is no matter here.
     """
     key, there = work.key, standing(target, work)
     with Pass(work.prepare(source.rows), work, ledger) as whole:
@@ -29,8 +32,8 @@ def compare(
         if letters is not None:
             lacking, left = _unsettled(lacking, letters.where(~retryable()), work)
         keys = lacking.select(*key).persist()
-        living = there.where(F.col(MARK).isNull()).select(*key)
-        gone = with_keys(living, asked, key, "left_anti").persist()
+        living = there if on_delete == "delete" else there.where(F.col(MARK).isNull())
+        gone = with_keys(living.select(*key), asked, key, "left_anti").persist()
         to_answer, to_remove = keys.count(), gone.count()
     rows = with_keys(source.rows, keys, key, "left_semi")
     return Changes(

@@ -51,7 +51,8 @@ def find_changes(
                 f"({_condition(error)})"
             )
     LOG.info("comparing all rows: %s", because)
-    return compare(source, work, ledger, target.rows(spark), letters, because)
+    there = target.rows(spark)
+    return compare(source, work, ledger, there, letters, because, target.on_delete)
 
 
 def _no_feed(

@@ -252,6 +252,8 @@ def test_gone_rows_are_kept_or_marked_and_unmarked(refresh, source, read, endpoi
     assert (report.how, kinds, len(endpoint.calls())) == ("feed", [0, 1, 1], 3)
     marked = {it["id"] for it in read("target").values() if it["deleted_at"]}
     assert (marked, read("target").keys()) == ({"b", "c"}, {"a", "b", "c", "d"})
+    assert refresh(endpoint, "target.on_delete=delete").rows["deleted"] == 2
+    assert read("target").keys() == {"a", "d"}
 
 
 @long
