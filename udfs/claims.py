@@ -77,12 +77,14 @@ class Claims:
 
         Returns the runs that came before it and ask, or have asked, some of the same.
         """
-        told = [it for it in map(self._told, self._living(run)) if it]
+        living, _ = self._others(run)
+        told = [it for it in map(self._told, living) if it]
         own = Claim(run, 1 + max((it.number for it in told), default=0), asker, heads)
         (self.journals / run / _CLAIM).replace(own.encode())
-        before = {it.run for it in self._numbered(self._living(run)) if it.is_before(own)}
-        left = [it for it in map(self._told, self._ended(run)) if it]
-        return sorted(before.union(it.run for it in left if it.meets(own)))
+        living, ended = self._others(run)
+        before = [it for it in self._numbered(living) if it.is_before(own)]
+        left = [it for it in map(self._told, self._untaken(ended)) if it and it.meets(own)]
+        return sorted(it.run for it in (*before, *left))
 
     def wait(
         self, runs: Collection[str], what: str = "a run that asks some of the same prompts"
@@ -114,16 +116,15 @@ class Claims:
         except (FileNotFoundError, ValueError):  # not yet there, not yet whole, or gone
             return None
 
-    def _living(self, but: str) -> list[str]:
-        return [it for it in self._others(but) if not has_ended(self._lease(it))]
+    def _others(self, but: str) -> tuple[list[str], list[str]]:
+        """Return the runs that live, and those that have ended."""
+        names = [it for it in self.journals.names() if it != but]
+        ended = {it for it in names if has_ended(self._lease(it))}
+        return [it for it in names if it not in ended], sorted(ended)
 
-    def _ended(self, but: str) -> list[str]:
-        """Return runs whose journals nobody has taken yet."""
-        names = [it for it in self._others(but) if has_ended(self._lease(it))]
-        return [it for it in names if not (self.journals / it / TAKEN).exists()]
-
-    def _others(self, but: str) -> list[str]:
-        return [it for it in self.journals.names() if it != but]
+    def _untaken(self, runs: Collection[str]) -> list[str]:
+        """Return those of runs that have ended whose answers nobody has taken yet."""
+        return [it for it in runs if not (self.journals / it / TAKEN).exists()]
 
     def _lease(self, run: str) -> Place:
         return self.journals / run / LEASE
