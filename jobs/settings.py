@@ -41,6 +41,7 @@ from chains.errors import (
 from chains.models.endpoint.settings import EndpointSettings, check_base_url, is_loopback
 from chains.models.sidecar.settings import SidecarSettings
 from chains.secrets import check_reference, without_credentials
+from udfs.names import placed
 
 ENVIRONMENT_PREFIX = "GRISTMILL_"
 CACHE_VARIABLE = "GRISTMILL_CACHE"
@@ -190,9 +191,7 @@ class OtelSettings(Section):
 
 def _same_for_all(table: str) -> str:
     """Return a name of a table in the way of writing that all its names share."""
-    if "/" not in table:
-        return table.replace("`", "").casefold()
-    return table.rstrip("/") if ":" in table else str(Path(table).absolute())
+    return placed(table) if "/" in table else table.replace("`", "").casefold()
 
 
 class JobSettings(Section):

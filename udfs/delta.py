@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 from delta.exceptions import ConcurrentTransactionException
@@ -18,12 +17,11 @@ from pyspark.sql import functions as F
 from chains.errors import JobError, TableError
 from udfs.alone import alone
 from udfs.background import in_background
-from udfs.names import parts, quoted
+from udfs.names import parts, placed, quoted
 
 _SESSION_CATALOG = "spark_catalog"
 _PLAIN = re.compile(r"\w+", re.ASCII)
 SENT_BYTES = 16 * 2**20  # of a merge's rows; more are shuffled
-_SCHEME = re.compile("[a-z][a-z0-9+.-]*:/")
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 # Delta would take the table's own retention for any hours but none.
 _HOURS_COUNT = {"spark.databricks.delta.vacuum.retentionWindowIgnore.enabled": "false"}
@@ -96,12 +94,8 @@ class Table:
 
     @classmethod
     def named(cls, name: str) -> "Table":
-        """Return the table of a setting: a path without a scheme is taken from this folder.
-
-        Slashes at its end are left out.
-        """
-        local = "/" in name and not _SCHEME.match(name)
-        return cls(str(Path(name).absolute()) if local else name.rstrip("/"))
+        """Return the table of a setting, its path as `placed` has it."""
+        return cls(placed(name))
 
     @property
     def is_path(self) -> bool:

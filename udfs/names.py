@@ -1,11 +1,22 @@
-"""Names of tables in a catalog: `catalog.schema.table`, any part of it in backticks."""
+"""Names of tables: a path, or `catalog.schema.table`, any part of it in backticks."""
 
 import re
+from pathlib import Path
 
 from chains.errors import TableError
 
 MOST_PARTS = 3
 _PART = re.compile(r"`((?:[^`]|``)+)`|([^`.]+)")
+_SCHEME = re.compile("[a-z][a-z0-9+.-]*:/")
+
+
+def placed(name: str) -> str:
+    """Return a table's name; a path without a scheme is taken from this folder.
+
+    Slashes at its end are left out.
+    """
+    local = "/" in name and not _SCHEME.match(name)
+    return str(Path(name).absolute()) if local else name.rstrip("/")
 
 
 def parts(name: str) -> list[str]:
