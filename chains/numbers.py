@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from chains.definitions import definitions
+
 _EXACT_IN_FLOATS = 2**53
 
 
@@ -20,7 +22,7 @@ def typed_numbers(value: Any, schema: Mapping[str, Any]) -> Any:
 
     Raises OutOfRange for integers beyond 64 bits, and for numbers beyond the largest float.
     """
-    return _typed(value, schema, schema.get("$defs", {}))
+    return _typed(value, schema, definitions(schema))
 
 
 def _typed(value: Any, schema: Any, defs: Mapping[str, Any]) -> Any:
@@ -34,7 +36,7 @@ def _forms(schema: Any, defs: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     if not isinstance(schema, Mapping):
         return
     if "$ref" in schema:
-        yield from _forms(defs.get(schema["$ref"].rsplit("/", 1)[-1]), defs)
+        yield from _forms(defs.get(schema["$ref"]), defs)
     for option in schema.get("anyOf", ()):
         yield from _forms(option, defs)
     yield schema

@@ -5,6 +5,7 @@ from typing import Any
 
 from pyspark.sql import types as T
 
+from chains.definitions import definitions
 from chains.errors import SettingsError
 
 _SCALARS: dict[str, T.DataType] = {
@@ -25,12 +26,7 @@ def result_type(schema: Mapping[str, Any] | None) -> T.DataType:
     """
     if schema is None:
         return T.StringType()
-    defs = {
-        f"#/{place}/{name}": it
-        for place in ("$defs", "definitions")
-        for name, it in schema.get(place, {}).items()
-    }
-    return _type(schema, defs, "the top level")
+    return _type(schema, definitions(schema), "the top level")
 
 
 def check_names(kind: T.DataType) -> None:

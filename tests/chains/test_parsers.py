@@ -193,6 +193,7 @@ PLACES = {
     "map": lambda of: ({"type": "object", "additionalProperties": of}, '{"n": {}}'),
     "choice": lambda of: ({"anyOf": [{"type": "null"}, of]}, "{}"),
     "reference": lambda of: ({"$ref": "#/$defs/n", "$defs": {"n": of}}, "{}"),
+    "definition": lambda of: ({"$ref": "#/definitions/n", "definitions": {"n": of}}, "{}"),
 }
 
 
