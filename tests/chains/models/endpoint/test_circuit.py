@@ -4,18 +4,6 @@ from chains.errors import EndpointDown
 from chains.models.endpoint.circuit import Circuit
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def circuit(clock):
     return Circuit(3, 2.0, clock)

@@ -4,18 +4,6 @@ from chains.errors import CredentialRejected
 from chains.models.endpoint.rejection import SECONDS_BETWEEN_PROBES, Rejection
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def rejection(clock):
     """Return one whose next probe is due."""
