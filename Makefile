@@ -51,9 +51,8 @@ test: setup  ## run the tests, in two processes
 test-dist: setup dist-env ## run tests against what dist-env builds, away from the checkout; TESTS=tests
 	tests/support/against_dist.sh $(TESTS)
 
-test-faults: setup ## the long tests: kill and disturb jobs, again and again; ROUNDS=20 FIRST=0 TESTS=...
-	FAULT_ROUNDS=$(or $(ROUNDS),20) FAULT_FIRST=$(or $(FIRST),0) \
-	  $(BIN)/pytest $(or $(TESTS),tests/conf tests/jobs tests/udfs tests/faults)
+test-faults: setup ## the long tests: kill and disturb jobs, again and again; ROUNDS=20 TESTS=...
+	FAULT_ROUNDS=$(or $(ROUNDS),20) $(BIN)/pytest $(or $(TESTS),tests/conf tests/jobs tests/udfs tests/faults)
 
 test-s3: setup ## the tests whose tables are all in S3, on a server of their own; TESTS="-k pays_once"
 	FAULT_ROUNDS=1 $(BIN)/pytest tests/jobs/test_s3.py $(TESTS)

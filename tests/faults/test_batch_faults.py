@@ -1,4 +1,4 @@
-"""The batch command under faults: each point a folder of its own, the endpoint's ledger the oracle.
+"""The batch command under faults; the endpoint's own ledger is the oracle.
 
 A point is a step that can be repeated: the n-th request, the n-th answer, before or after a commit.
 """
@@ -10,28 +10,31 @@ import sys
 import pytest
 from deltalake import write_deltalake
 from disturbed import (
+    ALL_ASKED,
+    IMPORTS,
     IN_FLIGHT,
-    KEYS,
     SLOTS,
     Job,
-    answer_lost,
     answered,
     asked,
     at_an_endpoint,
+    disturbed_at_a_step,
     documents,
-    drivers_killed_at_a_step,
-    drivers_killed_at_requests,
+    driver_killed_at_requests,
     executors_of,
+    killed_while_it_runs,
     left_of,
-    points,
-    workers_killed_at_requests,
+    numbers,
+    rows_for_kills,
+    two_at_once,
+    worker_killed_at_requests,
 )
 from ending import wait_until
 from killing import killed_at, lost_answer
 from rounds import ROUNDS, long
 from tally import TALLIES
 
-from chains.models.fake.endpoint import FakeEndpoint, FakeSettings, read_pay_ledger
+from chains.models.fake.endpoint import read_pay_ledger
 from jobs import jvm
 
 pytestmark = [pytest.mark.process, long]
@@ -55,9 +58,9 @@ STEPS = {
     "ledger": "ledger.Ledger.take",
     "target": "delta.Table._write",
 }
-IMPORTS = "from udfs import delta, journal, ledger"
-KILLED_AT = (sys.executable, "-c", killed_at(IMPORTS, STEPS))
-LOST_AT = (sys.executable, "-c", lost_answer(IMPORTS, STEPS))
+STEPS_OF = f"{IMPORTS}; from udfs import delta, journal, ledger"
+KILLED_AT = (sys.executable, "-c", killed_at(STEPS_OF, STEPS, ALL_ASKED))
+LOST_AT = (sys.executable, "-c", lost_answer(STEPS_OF, STEPS, ALL_ASKED))
 
 
 class Batch(Job):
@@ -65,10 +68,11 @@ class Batch(Job):
 
     def __init__(self, folder, asks, endpoint=None, *, master="local[2]", mode="append", conf=None):
         super().__init__(folder, ["batch", "job.yml"], endpoint)
-        folder.mkdir()
         text = SETTINGS.format(master=master, mode=mode, conf=conf or {})
         (folder / "job.yml").write_text(text + asks)
-        write_deltalake(folder / "source", documents(KEYS))
+
+    def add(self, keys):
+        write_deltalake(self.folder / "source", documents(keys), mode="append")
 
 
 class Remote(Batch):
@@ -95,82 +99,87 @@ class Local(Batch):
 
 
 @pytest.mark.parametrize("reached", [asked, answered])
-def test_the_driver_is_killed_at_a_request(tmp_path, reached):
+def test_the_driver_is_killed_at_a_request(tmp_path, endpoint, reached):
     """With its JVM and its workers, as a machine that goes away."""
     tally = TALLIES.of(f"batch: driver and workers killed, n-th row {reached.__name__}")
-    drivers_killed_at_requests(tally, reached, lambda name, it: Remote(tmp_path / name, it))
+    driver_killed_at_requests(job := Remote(tmp_path, endpoint), reached)
+    job.count(tally, IN_FLIGHT)
     assert tally.is_clean, tally
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", STEPS)
-def test_the_driver_is_killed_at_a_commit(tmp_path, step, when):
+def test_the_driver_is_killed_at_a_commit(tmp_path, endpoint, step, when):
     """What was journalled is not asked again."""
     tally = TALLIES.of(f"batch: driver killed {when} the {step}'s commit")
-    program = (*KILLED_AT, f"{step}-{when}")
-    drivers_killed_at_a_step(tally, program, lambda name, it: Remote(tmp_path / name, it))
+    job, program = Remote(tmp_path, endpoint), (*KILLED_AT, f"{step}-{when}")
+    disturbed_at_a_step(job, program, -signal.SIGKILL, points=ROUNDS // 2)
+    job.count(tally, in_flight=0)
     assert tally.is_clean, tally
 
 
 @pytest.mark.parametrize("step", ["ledger", "target"])
 @pytest.mark.parametrize("mode", ["append", "merge", "overwrite"])
-def test_a_commit_lands_and_its_answer_is_lost(tmp_path, step, mode):
+def test_a_commit_lands_and_its_answer_is_lost(tmp_path, endpoint, step, mode):
     tally = TALLIES.of(f"batch, {mode}: the {step}'s commit lands, its answer is lost")
-    program = (*LOST_AT, step)
-    answer_lost(tally, program, lambda name, it: Remote(tmp_path / name, it, mode=mode))
+    job = Remote(tmp_path, endpoint, mode=mode)
+    disturbed_at_a_step(job, (*LOST_AT, step), code=1, points=ROUNDS // 4)
+    job.count(tally, in_flight=0)
     assert tally.is_clean, tally
 
 
-def test_a_python_worker_is_killed_and_spark_tries_its_task_again(tmp_path):
+def test_python_workers_are_killed_and_spark_tries_their_tasks_again(tmp_path, endpoint):
     tally = TALLIES.of("batch: Python worker killed, n-th row asked")
-    workers_killed_at_requests(
-        tally, lambda name, it: Remote(tmp_path / name, it, master="local[2,4]")
-    )
+    job = Remote(tmp_path, endpoint, master=f"local[2,{ROUNDS + 1}]")
+    job.grow(rows_for_kills())
+    worker_killed_at_requests(job)
+    job.count(tally, SLOTS)
     assert tally.is_clean, tally
 
 
-def test_an_executor_is_killed_and_another_one_goes_on(tmp_path):
+def test_executors_are_killed_and_others_go_on(tmp_path, endpoint):
     tally = TALLIES.of("batch, two executors: one killed, n-th row asked")
     conf = {
         "spark.executor.extraClassPath": f"{jvm.jars()}/*",
         "spark.executor.memory": "1g",
+        "spark.task.maxFailures": ROUNDS + 1,
+        "spark.stage.maxConsecutiveAttempts": ROUNDS + 1,
     }
-    for point, number in enumerate(points()):
-        with FakeEndpoint(FakeSettings(latency=0.05)) as endpoint:
-            job = Remote(
-                tmp_path / str(point), endpoint, master="local-cluster[2,1,1024]", conf=conf
-            )
-            running = job.start()
-            endpoint.wait_for(asked(number), timeout=300)
-            os.kill(executors_of(running.pid)[point % 2], signal.SIGKILL)
-            job.ends(running)
-            job.count(tally, SLOTS)
-            assert left_of(running.pid) == {}
+    job = Remote(tmp_path, endpoint, master="local-cluster[2,1,1024]", conf=conf)
+    job.grow(rows_for_kills())
+    running = job.start()
+
+    def kill():
+        both = wait_until(lambda: len(found := executors_of(running.pid)) == 2 and found, 300)
+        os.kill(both[len(job.kills) % 2], signal.SIGKILL)
+
+    killed_while_it_runs(job, kill)
+    job.ends(running)
+    assert left_of(running.pid) == {}
+    job.count(tally, SLOTS)
     assert tally.is_clean, tally
 
 
-def test_two_runs_at_once(tmp_path):
+def test_two_runs_at_once(tmp_path, endpoint):
     """One answers; the other one waits, and then writes the same target or says that it cannot."""
     tally = TALLIES.of("batch: two runs at once")
-    for point in range(max(1, ROUNDS // 2)):
-        with FakeEndpoint(FakeSettings(latency=0.05)) as endpoint:
-            job = Remote(tmp_path / str(point), endpoint)
-            codes = [it.wait(300) for it in (job.start(), job.start())]
-            assert 0 in codes
-            assert set(codes) <= {0, 1}
-            job.finish()
-            job.count(tally, in_flight=0)
+    two_at_once(job := Remote(tmp_path, endpoint))
+    job.count(tally, in_flight=0)
     assert tally.is_clean, tally
 
 
 def test_a_model_server_is_killed_and_started_again(tmp_path, tiny_model):
     tally = TALLIES.of("batch, sidecar: model server killed, n-th row asked")
-    for point, number in enumerate(points()):
-        job = Local(tmp_path / str(point), tiny_model)
+    job = Local(tmp_path, tiny_model)
+    job.grow()
+    for number in numbers():
+        before, servers = len(job.calls()), len(job.ledgers())
         running = job.start()
-        wait_until(lambda: len(job.calls()) >= number, 300)  # noqa: B023
+        wait_until(lambda: len(job.calls()) >= before + number, 300)  # noqa: B023
         os.kill(int(job.ledgers()[-1].stem), signal.SIGKILL)
         job.ends(running)
-        assert len(job.ledgers()) == 2
-        job.count(tally, IN_FLIGHT)
+        assert len(job.ledgers()) == servers + 2
+        job.was_disturbed()
+    job.finish()
+    job.count(tally, IN_FLIGHT)
     assert tally.is_clean, tally

@@ -1,23 +1,27 @@
-"""The stream command under faults, over a real broker: each point has a topic of its own."""
+"""The stream command under faults, over a real broker."""
 
 import json
+import signal
 import sys
 import uuid
 
 import pytest
 from disturbed import (
-    KEYS,
+    ALL_ASKED,
+    IMPORTS,
+    IN_FLIGHT,
+    SLOTS,
     Job,
-    answer_lost,
     answered,
     asked,
     at_an_endpoint,
-    drivers_killed_at_a_step,
-    drivers_killed_at_requests,
-    workers_killed_at_requests,
+    disturbed_at_a_step,
+    driver_killed_at_requests,
+    rows_for_kills,
+    worker_killed_at_requests,
 )
 from killing import killed_at, lost_answer
-from rounds import long
+from rounds import ROUNDS, long
 from tally import TALLIES
 
 from jobs.producer import Record, produce
@@ -39,21 +43,22 @@ STEPS = {
     "journal": "journal.Journal.finish",
     "ledger": "taking.Taking._take",
 }
-IMPORTS = "from jobs import stream_target; from udfs import delta, journal, taking"
-KILLED_AT = (sys.executable, "-c", killed_at(IMPORTS, STEPS))
-LOST_AT = (sys.executable, "-c", lost_answer(IMPORTS, {"commit": "delta.Table.append"}))
+STEPS_OF = f"{IMPORTS}; from jobs import stream_target; from udfs import delta, journal, taking"
+KILLED_AT = (sys.executable, "-c", killed_at(STEPS_OF, STEPS, ALL_ASKED))
+LOST_AT = (sys.executable, "-c", lost_answer(STEPS_OF, {"commit": "delta.Table.append"}, ALL_ASKED))
 
 
 class Stream(Job):
-    """A stream over what a topic has, which stops at its end."""
+    """A stream over what a topic of its own has, which stops at its end."""
 
     def __init__(self, folder, endpoint, broker, *, master="local[2]"):
         super().__init__(folder, ["stream", "stream.yml", "--available-now"], endpoint)
-        folder.mkdir()
-        topic = f"faults-{uuid.uuid4().hex[:8]}"
-        text = SETTINGS.format(topic=topic, master=master, bootstrap=broker.bootstrap)
+        self.bootstrap, self.topic = broker.bootstrap, f"faults-{uuid.uuid4().hex[:8]}"
+        text = SETTINGS.format(topic=self.topic, master=master, bootstrap=self.bootstrap)
         (folder / "stream.yml").write_text(text + at_an_endpoint(endpoint))
-        produce(broker.bootstrap, topic, map(message, KEYS), partitions=2)
+
+    def add(self, keys):
+        produce(self.bootstrap, self.topic, map(message, keys), partitions=2)
 
 
 def message(key):
@@ -62,33 +67,37 @@ def message(key):
 
 
 @pytest.mark.parametrize("reached", [asked, answered])
-def test_the_driver_is_killed_at_a_message(tmp_path, broker, reached):
+def test_the_driver_is_killed_at_a_message(tmp_path, endpoint, broker, reached):
     """With its JVM and its workers, as a machine that goes away."""
     tally = TALLIES.of(f"stream: driver and workers killed, n-th message {reached.__name__}")
-    drivers_killed_at_requests(tally, reached, lambda name, it: Stream(tmp_path / name, it, broker))
+    driver_killed_at_requests(job := Stream(tmp_path, endpoint, broker), reached)
+    job.count(tally, IN_FLIGHT)
     assert tally.is_clean, tally
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", STEPS)
-def test_the_driver_is_killed_at_a_commit(tmp_path, broker, step, when):
+def test_the_driver_is_killed_at_a_commit(tmp_path, endpoint, broker, step, when):
     """What was journalled is not asked again."""
     tally = TALLIES.of(f"stream: driver killed {when} the {step}'s commit")
-    program = (*KILLED_AT, f"{step}-{when}")
-    drivers_killed_at_a_step(tally, program, lambda name, it: Stream(tmp_path / name, it, broker))
+    job, program = Stream(tmp_path, endpoint, broker), (*KILLED_AT, f"{step}-{when}")
+    disturbed_at_a_step(job, program, -signal.SIGKILL, points=ROUNDS // 2)
+    job.count(tally, in_flight=0)
     assert tally.is_clean, tally
 
 
-def test_a_commit_lands_and_its_answer_is_lost(tmp_path, broker):
+def test_a_commit_lands_and_its_answer_is_lost(tmp_path, endpoint, broker):
     tally = TALLIES.of("stream: the target's commit lands, its answer is lost")
-    program = (*LOST_AT, "commit")
-    answer_lost(tally, program, lambda name, it: Stream(tmp_path / name, it, broker))
+    job = Stream(tmp_path, endpoint, broker)
+    disturbed_at_a_step(job, (*LOST_AT, "commit"), code=1, points=ROUNDS // 2)
+    job.count(tally, in_flight=0)
     assert tally.is_clean, tally
 
 
-def test_a_python_worker_is_killed_and_spark_tries_its_task_again(tmp_path, broker):
+def test_python_workers_are_killed_and_spark_tries_their_tasks_again(tmp_path, endpoint, broker):
     tally = TALLIES.of("stream: Python worker killed, n-th message asked")
-    workers_killed_at_requests(
-        tally, lambda name, it: Stream(tmp_path / name, it, broker, master="local[2,4]")
-    )
+    job = Stream(tmp_path, endpoint, broker, master=f"local[2,{ROUNDS + 1}]")
+    job.grow(rows_for_kills())
+    worker_killed_at_requests(job)
+    job.count(tally, SLOTS)
     assert tally.is_clean, tally

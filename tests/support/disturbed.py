@@ -1,4 +1,8 @@
-"""Jobs as commands of their own that are killed at a step, and what they left behind."""
+"""Jobs as commands of their own that are killed again and again, and what they left behind.
+
+A job gets rows, is killed at a step, gets more, is killed again, and at last runs to its end: what
+one kill left has to survive the next ones too.
+"""
 
 import os
 import signal
@@ -7,38 +11,62 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from select import select
+from urllib.parse import urlsplit
 
+import psutil
 import pyarrow as pa
-from rounds import FIRST, ROUNDS
+from ending import wait_until
+from rounds import ROUNDS
 from tally import rows_of
 
-from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
-
-ROWS = 24
+COMMAND = (str(Path(sys.executable).parent / "gristmill"),)
 SLOTS, WORKERS = 2, 2
 IN_FLIGHT = SLOTS * WORKERS
-COMMAND = (str(Path(sys.executable).parent / "gristmill"),)
-KEYS = [f"r{i:02d}" for i in range(ROWS)]
+SHARE = 12  # rows that come between two kills
+APART = 3 * IN_FLIGHT  # calls between kills of one run: what was in flight then has ended
+SPARE = 2 * SHARE  # calls that others make while what is to be killed is looked for
 _AT_AN_ENDPOINT = """
 chain: {{name: summarize, model: endpoint:fake/m}}
 endpoints: {{fake: {{base_url: "{url}", concurrency: {slots}, attempts: 1}}}}
 """
 
+# Whether all rows were asked, for `killing`: not so while what earlier runs left is taken.
+PAY_LEDGER, ROWS_FILE = "pay.jsonl", "rows"
+IMPORTS = "from pathlib import Path; from chains.models.fake.endpoint import read_pay_ledger"
+ALL_ASKED = (
+    f"set(Path('{ROWS_FILE}').read_text().split())"
+    f" <= {{call.key for call in read_pay_ledger(Path('{PAY_LEDGER}'))}}"
+)
+
 
 class Job:
-    """A command over rows that carry their key, in a folder; `words` follow `gristmill`."""
+    """A command over rows that carry their key, in a folder; `words` follow `gristmill`.
+
+    Subclasses say how rows come (`add`).
+    """
 
     def __init__(self, folder, words, endpoint=None):
-        self.folder, self.words = folder, words
-        self.endpoint = endpoint
+        self.folder, self.words, self.endpoint = folder, words, endpoint
+        self.keys = []
+        self.kills = []
+        self._rows = 0
 
     def calls(self):
         """Return what was asked, as the endpoint's own ledger has it."""
         return self.endpoint.calls()
 
+    def grow(self, rows=SHARE):
+        """Let more rows come."""
+        new = [f"r{number:05d}" for number in range(self._rows, self._rows + rows)]
+        self._rows += rows
+        self.add(new)
+        self.keys += new
+        (self.folder / ROWS_FILE).write_text("\n".join(self.keys))
+
     def count(self, tally, in_flight):
         """Add what it left behind to a tally."""
-        tally.add(KEYS, rows_of(self.folder / "target"), self.calls(), in_flight)
+        rows = rows_of(self.folder / "target")
+        tally.add(self.keys, rows, self.calls(), self.kills, in_flight)
 
     def start(self, *program):
         """Start it in a process group of its own, by another program where one is given."""
@@ -55,14 +83,14 @@ class Job:
         """Run it once more; that has to succeed."""
         self.ends(self.start())
 
-    def ends(self, running):
-        """Wait for a run, which has to succeed."""
-        assert running.wait(300) == 0, (self.folder / "log").read_text()[-3000:]
+    def ends(self, running, code=0):
+        """Wait for a run, which has to end with a code."""
+        assert running.wait(300) == code, (self.folder / "log").read_text()[-3000:]
 
-    def killed(self, *program):
-        """Run it by a program that kills itself."""
-        code = self.start(*program).wait(300)
-        assert code == -signal.SIGKILL, (self.folder / "log").read_text()[-3000:]
+    def was_disturbed(self):
+        """Let more rows come; meanwhile the endpoint reads the last that a killed run had sent."""
+        self.grow()
+        self.kills.append(len(self.calls()))
 
 
 def documents(keys):
@@ -75,66 +103,77 @@ def at_an_endpoint(endpoint):
     return _AT_AN_ENDPOINT.format(url=endpoint.base_url, slots=SLOTS)
 
 
-def points():
-    """Return numbers of requests to kill at, spread over the run."""
-    return [1 + (7 * i) % (ROWS - 1) for i in range(FIRST, FIRST + ROUNDS)]
+def numbers():
+    """Return which request of a share to kill at, for each point."""
+    return [1 + (7 * point) % SHARE for point in range(ROUNDS)]
 
 
-def asked(number):
-    """Return whether the endpoint was asked so often, for `FakeEndpoint.wait_for`."""
-    return lambda calls: len(calls) >= number
+def asked(calls):
+    """Return how often the endpoint was asked."""
+    return len(calls)
 
 
-def answered(number):
-    """Return whether it has answered so often."""
-    return lambda calls: sum(call.finished is not None for call in calls) >= number
+def answered(calls):
+    """Return how often it has answered."""
+    return sum(call.finished is not None for call in calls)
 
 
-def drivers_killed_at_requests(tally, reached, make):
-    """Kill jobs with their JVM and workers, as machines that go away; each is run once more.
-
-    `make(name, endpoint)` gives the job of a point.
-    """
-    for point, number in enumerate(points()):
-        with FakeEndpoint(FakeSettings(latency=0.05)) as endpoint:
-            job = make(str(point), endpoint)
-            killed = job.start()
-            endpoint.wait_for(reached(number), timeout=300)
-            os.killpg(killed.pid, signal.SIGKILL)
-            killed.wait(60)
-            job.finish()
-            job.count(tally, IN_FLIGHT)
+def reaches(job, number, reached=asked):
+    """Wait until the endpoint was asked, or has answered, so often."""
+    job.endpoint.wait_for(lambda calls: reached(calls) >= number, timeout=300)
 
 
-def drivers_killed_at_a_step(tally, program, make):
-    """Run jobs by a program that kills itself after their answers; each is run once more."""
-    for point in range(max(1, ROUNDS // 4)):
-        with FakeEndpoint() as endpoint:
-            job = make(str(point), endpoint)
-            job.killed(*program)
-            job.finish()
-            job.count(tally, in_flight=0)
+def driver_killed_at_requests(job, reached):
+    """Kill a job with its JVM and workers, as a machine that goes away."""
+    job.grow()
+    for number in numbers():
+        before = reached(job.calls())
+        killed = job.start()
+        reaches(job, before + number, reached)
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.wait(60)
+        job.was_disturbed()
+    job.finish()
 
 
-def answer_lost(tally, program, make):
-    """Run a job by a program in which a commit lands and fails after it; it is run once more."""
-    with FakeEndpoint() as endpoint:
-        job = make("job", endpoint)
-        assert job.start(*program).wait(300) == 1
-        job.finish()
-        job.count(tally, in_flight=0)
+def disturbed_at_a_step(job, program, code, points):
+    """Run a job by a program that ends with a code when all is answered and a step is reached."""
+    job.grow()
+    for _ in range(max(1, points)):
+        job.ends(job.start(*program), code)
+        job.was_disturbed()
+    job.finish()
 
 
-def workers_killed_at_requests(tally, make, reached=asked):
-    """Kill a Python worker of each job, which has to go on."""
-    for point, number in enumerate(points()):
-        with FakeEndpoint(FakeSettings(latency=0.05)) as endpoint:
-            job = make(str(point), endpoint)
-            running = job.start()
-            endpoint.wait_for(reached(number), timeout=300)
-            os.kill(worker_of(running.pid), signal.SIGKILL)
-            job.ends(running)
-            job.count(tally, SLOTS)
+def worker_killed_at_requests(job):
+    """Kill a Python worker of a job again and again, which has to go on."""
+    running = job.start()
+    killed_while_it_runs(job, lambda: os.kill(worker_of(job, running.pid), signal.SIGKILL))
+    job.ends(running)
+
+
+def killed_while_it_runs(job, kill):
+    """Kill something of one run whenever so many more were asked."""
+    for number in numbers():
+        reaches(job, len(job.calls()) + APART + number)
+        kill()
+        job.kills.append(len(job.calls()) + IN_FLIGHT)  # some may be on their way
+
+
+def rows_for_kills():
+    """Return how many rows a job needs to be disturbed so often in one run."""
+    return sum(APART + number + SPARE for number in numbers())
+
+
+def two_at_once(job):
+    """Start a job twice, again and again; one of both succeeds, the other one may say it lost."""
+    job.grow()
+    for _ in range(max(1, ROUNDS // 2)):
+        found = [it.wait(300) for it in (job.start(), job.start())]
+        assert 0 in found
+        assert set(found) <= {0, 1}
+        job.was_disturbed()
+    job.finish()
 
 
 def processes_of(session):
@@ -159,9 +198,18 @@ def left_of(session):
     return processes_of(session)
 
 
-def worker_of(session):
-    """Return the pid of a worker: a `pyspark.daemon` forked from one."""
-    return max(pid for pid, it in processes_of(session).items() if "pyspark.daemon" in it)
+def worker_of(job, session):
+    """Return the pid of a worker that is connected to the job's endpoint."""
+    port = urlsplit(job.endpoint.base_url).port
+    return wait_until(lambda: next(_connected(session, port), None), 300)
+
+
+def _connected(session, port):
+    for pid in processes_of(session):
+        with suppress(psutil.NoSuchProcess):
+            to = [it.raddr.port for it in psutil.Process(pid).net_connections("tcp") if it.raddr]
+            if port in to:
+                yield pid
 
 
 def executors_of(session):

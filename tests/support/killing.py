@@ -18,29 +18,31 @@ disturbed(*owners[name])
 sys.exit(cli.main(arguments))
 """
 _DIES = """
-        if when == "before":
+        if when == "before" and {due}:
             os.killpg(0, signal.SIGKILL)
         honest(*args, **kwargs)
-        os.killpg(0, signal.SIGKILL)
+        if when == "after" and {due}:
+            os.killpg(0, signal.SIGKILL)
 """
 _FORGETS = """
         honest(*args, **kwargs)
-        raise OSError("the storage took it, and its answer was lost")
+        if {due}:
+            raise OSError("the storage took it, and its answer was lost")
 """
 
 
-def killed_at(imports, steps):
+def killed_at(imports, steps, due="True"):
     """Return a program that kills itself, its JVM and its workers at a step.
 
     `steps` are dotted names of methods. The program's first argument is `STEP-before` or
-    `STEP-after`, the others are those of the command.
+    `STEP-after`, the others are those of the command. It goes on where a step is not `due`.
     """
-    return _program(imports, steps, _DIES)
+    return _program(imports, steps, _DIES.format(due=due))
 
 
-def lost_answer(imports, steps):
+def lost_answer(imports, steps, due="True"):
     """Return a program in which a step is done, and fails after it; it is the first argument."""
-    return _program(imports, steps, _FORGETS)
+    return _program(imports, steps, _FORGETS.format(due=due))
 
 
 def _program(imports, steps, what):

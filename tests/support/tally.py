@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
@@ -20,19 +21,22 @@ class Tally:
     most_repaid: int = 0
     in_flight: int = 0
 
-    def add(self, keys, rows, calls, in_flight):
-        """Count one point: the source's keys, the target's rows, and the endpoint's own ledger.
+    def add(self, keys, rows, calls, kills, in_flight):
+        """Count a job: the source's keys, the target's rows, and the endpoint's own ledger.
 
-        A call is paid twice where it is one more for its key than what a kill had in flight.
+        `kills` says how many calls had come by each point. What was asked before one and again
+        later was repaid for it; a call is paid twice where more were than can have been in flight.
         """
         found = Counter(row["id"] for row in rows)
-        repaid = len(calls) - len({call.key for call in calls})
-        self.points += 1
+        last = {call.key: number for number, call in enumerate(calls)}
+        again = [last[call.key] > number for number, call in enumerate(calls)]
+        repaid = [sum(again[begin:end]) for begin, end in pairwise([0, *kills])]
+        self.points += len(kills)
         self.lost += sum(key not in found for key in keys)
         self.doubled += sum(count - 1 for count in found.values())
         self.swapped += sum(f"answer to {row['id']}:" not in (row["result"] or "") for row in rows)
-        self.paid_twice += max(0, repaid - in_flight)
-        self.most_repaid = max(self.most_repaid, repaid)
+        self.paid_twice += sum(max(0, it - in_flight) for it in repaid) + sum(again[kills[-1] :])
+        self.most_repaid = max(self.most_repaid, *repaid)
         self.in_flight = in_flight
 
     @property
