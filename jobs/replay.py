@@ -57,7 +57,7 @@ def run_replay(
     ledger = Ledger(Table.named(settings.ledger.table))
     ledger.open(spark)
     # A letter without a key cannot become a row of the target.
-    rows = source.decode(source.again(taken)).dropna(subset=list(work.key))
+    rows = source.decode(source.again(taken), work).dropna(subset=list(work.key))
     rows = rows.dropDuplicates(list(work.key))
     with (
         leasing(spark, settings, work) as leased,

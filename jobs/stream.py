@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Event, Lock
 from time import time
 
@@ -100,7 +101,7 @@ class Stream:
         rows = source.open(self.spark)
         prompt = follow_template(self.settings.chain.template, self.settings.tracking_uri)
         work = pin_stream(self.settings, prompt.template if prompt else None)
-        decoded = source.decode(rows)
+        decoded = source.decode(rows, work)
         source.check(decoded, work)
         with open_checkpoint(self.spark, self.settings) as checkpoint:
             ledger = Ledger(Table.named(self.settings.ledger.table))
@@ -217,9 +218,8 @@ class _MicroBatchJob:
     def __call__(self, rows: DataFrame, number: int) -> None:
         clock = self.run.stopwatch()
         with clock.step("pin"):
-            decoded = self.source.decode(rows)
-            self._pin(decoded)
-            decoded = self.target.one_a_key(decoded)
+            self._pin(partial(self.source.decode, rows))
+            decoded = self.target.one_a_key(self.source.decode(rows, self.work))
         with ExitStack() as stack:
             for piece, its_rows in self._cut(decoded, number, clock, stack):
                 if self.stopping.is_set():
@@ -245,7 +245,7 @@ class _MicroBatchJob:
             if self.stopping.wait(wait):
                 raise Stopped("stopped")
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
-            self._pin(rows)
+            self._pin(lambda _: rows)
 
     def _written(self, rows: DataFrame, piece: Slice, clock: Stopwatch) -> bool:
         """Answer and write; return False where an outage is to be waited for."""
@@ -269,7 +269,7 @@ class _MicroBatchJob:
         self.progress.counted(self._report(piece, answered.counts, clock))
         return True
 
-    def _pin(self, rows: DataFrame) -> None:
+    def _pin(self, decoded: Callable[[Work], DataFrame]) -> None:
         """Follow aliases: what they name now answers from this micro-batch on."""
         (model,) = self.settings.chain.model
         template = self.prompt.look() if self.prompt else None
@@ -278,7 +278,7 @@ class _MicroBatchJob:
             return
         now = self.leased(pin_stream(self.settings, template))
         if now.pinned != self.work.pinned:
-            self.source.check(rows, now)
+            self.source.check(decoded(now), now)
             self.work = now
 
     def _check_outage(self, counts: BatchCounts) -> None:

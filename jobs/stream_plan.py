@@ -42,14 +42,14 @@ def run_stream_plan(spark: SparkSession, settings: StreamSettings, sample: int =
         work = replace(pin_stream(settings), source=settings.source.name)
         source = StreamSource(settings)
         waiting = source.open(spark, whole=True)
-        source.check(source.decode(waiting), work)
+        source.check(source.decode(waiting, work), work)
         checkpoint = look_at_checkpoint(spark, settings)
         target = StreamTarget.of(settings, checkpoint)
     counted, prompts = [_nothing()], list[str]()
     ledger = Ledger(Table.named(settings.ledger.table))
 
     def look(rows: DataFrame, number: int) -> None:
-        asked = target.one_a_key(source.decode(rows)).persist()
+        asked = target.one_a_key(source.decode(rows, work)).persist()
         keyed = asked.where(has_key(target.key))
         with flow.plan(keyed, work, ledger) as planned:
             counted.append(planned.counts)

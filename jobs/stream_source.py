@@ -25,6 +25,7 @@ from udfs.work import PART_ERROR, Work, error_column
 SOURCE = "source"
 _REFERENCES = ("env:", "file:", "secrets/")
 _CORRUPT = "_corrupt"
+_KEY = "kafka_key"
 _ALL_FILES = 2**31 - 1
 _BROKER = re.compile(r"(?:\w+://)?\[?([^\]]+)\]?:(\d+)")
 _REACH_SECONDS = 5.0
@@ -55,11 +56,16 @@ class StreamSource:
             reader = reader.option("maxFilesPerTrigger", _ALL_FILES)
         return reader.load(table.name) if table.is_path else reader.table(table.relation)
 
-    def decode(self, rows: DataFrame) -> DataFrame:
-        """Return the rows of a micro-batch."""
+    def decode(self, rows: DataFrame, work: Work) -> DataFrame:
+        """Return the rows of a micro-batch; one whose key is no text is none where work takes it.
+
+        Keys are often no text where nobody reads them.
+        """
         for columns in self._stages:
             rows = rows.select(*columns)
-        return rows
+        of_kafka = self.settings.source.kafka is not None
+        takes_key = _KEY in (*work.key, *work.columns.values())
+        return _with_keys_of_text(rows, work) if of_kafka and takes_key else rows
 
     def check(self, decoded: DataFrame, work: Work) -> None:
         """Raise TableError where decoded rows have not the columns that the settings name."""
@@ -79,7 +85,7 @@ class StreamSource:
             return dead_letters.select(row).select("row.*")
         return dead_letters.select(
             message.alias("value"),
-            F.encode("kafka_key", "UTF-8").alias("key"),
+            F.encode(_KEY, "UTF-8").alias("key"),
             F.lit(None).cast("array<struct<key string, value binary>>").alias("headers"),
             *(
                 F.col(f"kafka_{name}").alias(name)
@@ -199,16 +205,29 @@ def _not_text() -> Column:
     return F.when(F.col("value").isNull(), tombstone).when(~is_text, no_text)
 
 
+def _with_keys_of_text(rows: DataFrame, work: Work) -> DataFrame:
+    """Return the rows, each with an error whose key was no text; among names it is null then.
+
+    U+FFFD tells, so that a dead letter's key does too. Keys that differ may look alike by it.
+    """
+    broken = F.coalesce(F.contains(_KEY, F.lit("\N{REPLACEMENT CHARACTER}")), F.lit(False))
+    error = error_column(Undecodable("expected a key in UTF-8, found other bytes"))
+    columns = {PART_ERROR: F.coalesce(PART_ERROR, F.when(broken, error))}
+    if _KEY in work.key:
+        columns[_KEY] = F.when(~broken, F.col(_KEY))
+    return rows.withColumns(columns)
+
+
 def _of_kafka() -> dict[str, Column]:
     """Return what Kafka says of a message, under names that fields rarely have.
 
-    Headers arrive as text, bytes that are not UTF-8 as U+FFFD.
+    Key and headers arrive as text, bytes that are not UTF-8 as U+FFFD.
     """
     value = "make_valid_utf8(cast(h.value as string))"
     header = f"transform(headers, h -> struct(h.key as key, {value} as value))"
     columns = {
         **{f"kafka_{name}": F.col(name) for name in ("topic", "partition", "offset", "timestamp")},
-        "kafka_key": F.col("key").cast("string"),
+        _KEY: F.make_valid_utf8(F.col("key").cast("string")),
         "kafka_headers": F.expr(header),
         SOURCE: F.format_string("%s[%d]@%d", "topic", "partition", "offset"),
         MESSAGE: F.base64("value"),

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from chains.errors import JobError
+from jobs.pinning import pin_stream
 from jobs.stream_settings import StreamSettings
 from jobs.stream_source import StreamSource, check_reachable
 
@@ -35,11 +36,11 @@ def test_headers_that_are_no_text_reach_a_template_as_valid_text(spark):
         {
             "source": {"kafka": {"bootstrap": "none", "topic": "t", "format": "text"}},
             "target": {"table": "./target"},
-            "chain": {"name": "summarize", "model": "endpoint:fake/m"},
+            "chain": {"name": "summarize", "model": "extractive"},
             "ledger": {"table": "./ledger"},
             "checkpoint": "./checkpoint",
         }
     )
-    decoded = StreamSource(settings).decode(rows).select("kafka_headers").toArrow()
-    (headers,) = decoded["kafka_headers"].to_pylist()
+    decoded = StreamSource(settings).decode(rows, pin_stream(settings))
+    (headers,) = decoded.select("kafka_headers").toArrow()["kafka_headers"].to_pylist()
     assert headers == [{"key": "id", "value": "\x00\N{REPLACEMENT CHARACTER}"}]
