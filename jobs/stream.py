@@ -224,7 +224,10 @@ class _MicroBatchJob:
             for piece, its_rows in self._cut(decoded, number, clock, stack):
                 if self.stopping.is_set():
                     raise Stopped("stopped")
-                self._answer(its_rows, piece, clock)
+                if self.target.has(piece):
+                    self._pass_over(its_rows, piece)
+                else:
+                    self._answer(its_rows, piece, clock)
                 clock = self.run.stopwatch()
 
     def _cut(
@@ -235,6 +238,13 @@ class _MicroBatchJob:
         with nullcontext() if limit is None else clock.step("cut"):
             pieces = cut(rows, self.work, self.source.places, limit, begun)
             return stack.enter_context(pieces)
+
+    def _pass_over(self, rows: DataFrame, piece: Slice) -> None:
+        """Leave what the target has; it may be that a run died before it sent the answers."""
+        LOG.info("%s: the target has it already; nothing is asked or written twice", piece)
+        if self.settings.output is not None:
+            send_answers(self.target.those_of(rows), self.work.key, self.settings.output)
+        self.batches.passed_over(piece)
 
     def _answer(self, rows: DataFrame, piece: Slice, clock: Stopwatch) -> None:
         """Answer and write; ask again and again where an outage is to be waited for."""

@@ -35,7 +35,7 @@ def run_stream_plan(spark: SparkSession, settings: StreamSettings, sample: int =
     """Count what waits in the source, from the checkpoint to now; see `run_plan`.
 
     Spark reads it as the stream would, with a copy of the checkpoint. A micro-batch that was killed
-    counts whole: what of it is answered already only its journal knows.
+    counts whole unless the target has it: what of it is answered already only its journal knows.
     """
     clock = Stopwatch()
     with clock.step("pin"):
@@ -49,6 +49,8 @@ def run_stream_plan(spark: SparkSession, settings: StreamSettings, sample: int =
     ledger = Ledger(Table.named(settings.ledger.table))
 
     def look(rows: DataFrame, number: int) -> None:
+        if target.begun(number).is_last:
+            return
         asked = target.one_a_key(source.decode(rows, work)).persist()
         keyed = asked.where(has_key(target.key))
         with flow.plan(keyed, work, ledger) as planned:

@@ -95,12 +95,21 @@ class StreamTarget:
         """Return the last slice of a micro-batch that the target has."""
         return self._written if self._written.batch == batch else nothing(batch)
 
+    def has(self, piece: Slice) -> bool:
+        """Whether the target had a piece when its history was read last."""
+        return piece.number <= self._written.number
+
+    def those_of(self, rows: DataFrame) -> DataFrame:
+        """Return the target's rows of a micro-batch, or of a slice of it, that is written."""
+        named = [it for it in COORDINATES if it in rows.columns] or list(self.key)
+        return self.table.read(rows.sparkSession).join(rows.select(*named), named, "left_semi")
+
     def take_back(self, rows: DataFrame, piece: Slice) -> None:
         """Delete the dead letters that a run left which was killed before the target's commit.
 
         By now other rows may fail. `rows` are those of the source.
         """
-        if self._is_half_written(piece) and not self._has(rows.sparkSession, piece):
+        if self._is_half_written(piece) and not self._has_now(rows.sparkSession, piece):
             past_conflicts(self.errors, lambda: self.errors.delete(rows, _places(rows)))
 
     def write(self, answered: Answered, piece: Slice) -> bool:
@@ -111,7 +120,7 @@ class StreamTarget:
         had failed and is answered by then.
         """
         rows, counts = answered.rows, answered.counts
-        if self._has(rows.sparkSession, piece):
+        if self._has_now(rows.sparkSession, piece):
             return False
         if counts.rows <= _ROWS_OF_ONE_FILE:
             rows = rows.coalesce(1)
@@ -123,13 +132,13 @@ class StreamTarget:
         self._add(good.drop("raw", MESSAGE), piece)
         return True
 
-    def _has(self, spark: SparkSession, piece: Slice) -> bool:
+    def _has_now(self, spark: SparkSession, piece: Slice) -> bool:
         """Whether the target has a piece; its history is read where another writer was there."""
         version = self.table.version(spark)
         if version != self._version:
             self._written = last_written(spark, self.table, self.checkpoint.generation)
             self._version = version
-        return piece.number <= self._written.number
+        return self.has(piece)
 
     def _is_half_written(self, piece: Slice) -> bool:
         return piece.batch == self.checkpoint.half_written

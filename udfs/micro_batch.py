@@ -53,7 +53,7 @@ class MicroBatches:
     """
 
     def __init__(self, spark: SparkSession, ledger: Ledger, stream: str) -> None:
-        self.ledger, self.stream = ledger, stream
+        self._spark, self.ledger, self.stream = spark, ledger, stream
         self._journal = ledger.journal(spark)
         self._known = KnownFingerprints(spark, ledger)
         self._taking = Taking(spark, ledger, f"{stream}/{uuid4().hex}")
@@ -76,7 +76,7 @@ class MicroBatches:
         """
         self._follow_others()
         columns = self._columns_of(work, source)
-        name = f"{self.stream}-{piece.batch}"
+        name = self._name(piece)
         with self._given(source, work, columns, name, run_id) as (rows, found):
             self._known.add(found["paid_head"].drop_null().to_pylist())
             if not pc.any(found["deferred"]).as_py():
@@ -88,6 +88,25 @@ class MicroBatches:
                     together = direct.unionByName(resolved)
                     counts = BatchCounts.of(together.select(*columns.counted).toArrow())
                     yield Answered(together, counts)
+        self._end(piece)
+
+    def passed_over(self, piece: Slice) -> None:
+        """End a piece that is written already; what it was answered is not asked again.
+
+        So was what came before it of its micro-batch: one journal has all.
+        """
+        name = self._name(piece)
+        if self._journal.exists(name):
+            answers = self.ledger.lasting(self._spark, [name]).select("fingerprint")
+            self._known.add(answers.toArrow()["fingerprint"].to_pylist())
+        self._end(piece)
+
+    def _name(self, piece: Slice) -> str:
+        return f"{self.stream}-{piece.batch}"
+
+    def _end(self, piece: Slice) -> None:
+        """Let the ledger take the journal of a micro-batch that is done."""
+        name = self._name(piece)
         if piece.is_last and self._journal.exists(name):
             self._journal.finish(name)
             self._taking.add(name)

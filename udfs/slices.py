@@ -116,10 +116,11 @@ def cut(
 
     `places` are strings, ints or bigints, never null, that order the rows. `begun` is the last
     slice that is written (`nothing` where none is): it comes again first, since a run may have been
-    killed before all of it was done. Without a `limit` in tokens the rest is one slice. Raises
-    JobError where the rows are not those of the micro-batch that was begun.
+    killed before all of it was done; where it is the last one, the micro-batch comes as a whole.
+    Without a `limit` in tokens the rest is one slice. Raises JobError where the rows are not those
+    of the micro-batch that was begun.
     """
-    if begun.end is None or (begun.end == 0 and limit is None):
+    if begun.is_last or (begun.end == 0 and limit is None):
         yield [(Slice(begun.batch), rows)]
         return
     held = rows.persist()

@@ -3,6 +3,8 @@
 import base64
 import json
 import shutil
+import uuid
+from contextlib import closing
 from queue import Queue
 from threading import Thread
 
@@ -17,6 +19,7 @@ from jobs.log_chain import run_log_chain
 from jobs.producer import Record, produce
 from jobs.replay import run_replay
 from jobs.stream import Stream, Trigger
+from jobs.stream_plan import run_stream_plan
 
 pytestmark = [pytest.mark.spark, pytest.mark.process]
 
@@ -352,25 +355,67 @@ def test_a_table_is_a_source_too(spark, settings, endpoint, read, tmp_path):
     assert len(endpoint.calls()) == 4
 
 
-def test_answers_go_to_a_topic_too(broker, stream, send, topic):
-    output = f"{topic}-answers"
-    produce(broker.bootstrap, output, [])
+@pytest.fixture
+def output(broker, topic):
+    """Return the setting of a topic for answers."""
+    produce(broker.bootstrap, f"{topic}-answers", [])
+    return f"output={{bootstrap: '{broker.bootstrap}', topic: {topic}-answers}}"
+
+
+@pytest.fixture
+def answered(broker, topic):
+    """Return a function that reads some messages of the topic of answers."""
+
+    def read(count):
+        options = {"bootstrap.servers": broker.bootstrap, "auto.offset.reset": "earliest"}
+        with closing(Consumer(options | {"group.id": uuid.uuid4().hex})) as consumer:
+            consumer.subscribe([f"{topic}-answers"])
+            return [consumer.poll(30) for _ in range(count)]
+
+    return read
+
+
+def test_answers_go_to_a_topic_too(stream, send, topic, output, answered):
     send(*(document(i) for i in range(3)), b"no json")
-    stream(f"output={{bootstrap: '{broker.bootstrap}', topic: {output}}}")
-    consumer = Consumer(
-        {
-            "bootstrap.servers": broker.bootstrap,
-            "group.id": "test",
-            "auto.offset.reset": "earliest",
-        }
-    )
-    consumer.subscribe([output])
-    messages = [consumer.poll(30) for _ in range(3)]
-    consumer.close()
+    stream(output)
+    messages = answered(3)
     assert {json.loads(it.value())["result"][:14] for it in messages} == {
         f"answer to r{i:03d}"[:14] for i in range(3)
     }
     assert all(it.key().decode().startswith(topic) for it in messages)
+
+
+UNREACHABLE = "output={bootstrap: '127.0.0.1:1', topic: none, options: {kafka.max.block.ms: '100'}}"
+
+
+@pytest.mark.parametrize("limit", [[], ["max_tokens_per_batch=800"]], ids=["whole", "in slices"])
+def test_what_the_target_has_is_not_asked_again(
+    spark, settings, stream, send, read, output, answered, limit
+):
+    """A stream that died behind its target's commit, here at the topic of answers, goes on there.
+
+    Not even what had failed is asked again: it is among the dead letters. Nor is what is equal.
+    """
+    few = ["chain.parameters.max_output_tokens=10", *limit]
+    send(*({**document(i), "id": "one partition"} for i in range(12)))
+    with (
+        FakeEndpoint(FakeSettings(faults={"r001": {"status": 500}})) as endpoint,
+        pytest.raises(JobError),
+    ):
+        stream(at(endpoint), UNREACHABLE, *few)
+    asked, written = {it.key for it in endpoint.calls()}, len(read("target"))
+    assert written == len(asked) - 1
+    send({**document(0), "id": "one partition"})
+    assert run_stream_plan(spark, settings(*few)).rows == (13 if limit else 1)
+    with FakeEndpoint() as endpoint:
+        totals = stream(at(endpoint), output, *few)
+        assert asked.isdisjoint(it.key for it in endpoint.calls())
+    assert totals.new == 12 - len(asked)
+    assert answers(read("target")) == {f"r{i:03d}" for i in range(12) if i != 1}
+    assert len(read("target")) == 12
+    assert [row["error"]["code"] for row in read("target_errors")] == ["server_error"]
+    sent = [json.loads(it.value()) for it in answered(12)]
+    assert answers(sent) == answers(read("target"))
 
 
 # SQLAlchemy, about MLflow's tables.
