@@ -18,7 +18,6 @@ from chains.errors import (
     JobError,
     Pending,
     ServerError,
-    SettingsError,
     StoppedAtCap,
     TimedOut,
     TransientError,
@@ -95,8 +94,6 @@ class Stream:
         return self.totals
 
     def _run(self, trigger: Trigger, run: Run) -> None:
-        if not self.settings.ledger.reuse:
-            raise SettingsError("ledger.reuse: a stream asks what the ledger lacks; expected true")
         source = StreamSource(self.settings)
         rows = source.open(self.spark)
         prompt = follow_template(self.settings.chain.template, self.settings.tracking_uri)

@@ -88,8 +88,14 @@ class StreamSettings(JobSettings):
     on_new_checkpoint: Literal["refuse", "continue"] = "refuse"
 
     @model_validator(mode="after")
-    def _one_model(self) -> "StreamSettings":
+    def _of_a_stream(self) -> "StreamSettings":
         if len(self.chain.model) > 1:
             found = f"expected one model for a stream, found {len(self.chain.model)}"
             raise PydanticCustomError("models", f"chain.model: {found}; a batch takes several")
+        if self.target.mode == "overwrite":
+            found = "a stream adds rows; expected append or merge"
+            raise PydanticCustomError("mode", f"target.mode: {found}")
+        if not self.ledger.reuse:
+            found = "a stream asks what the ledger lacks; expected true"
+            raise PydanticCustomError("reuse", f"ledger.reuse: {found}")
         return self

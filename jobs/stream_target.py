@@ -5,7 +5,7 @@ from functools import cached_property
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from chains.errors import SettingsError, Undecodable
+from chains.errors import Undecodable
 from jobs.checkpoint import GENERATION, Checkpoint, last_written
 from jobs.stream_settings import COORDINATES, OutputSettings, StreamSettings
 from jobs.stream_source import SOURCE, kafka_options
@@ -44,8 +44,6 @@ class StreamTarget:
     @classmethod
     def of(cls, settings: StreamSettings, checkpoint: Checkpoint) -> "StreamTarget":
         """Return the target of a stream's settings."""
-        if settings.target.mode == "overwrite":
-            raise SettingsError("target.mode: a stream adds rows; expected append or merge")
         table, key = Table.named(settings.target.table), settings.source.key or COORDINATES
         return cls(table, key, settings.target.mode, checkpoint)
 

@@ -478,9 +478,10 @@ def test_the_summarize_chain_runs_on_text_unchanged(stream, send, read):
     ],
 )
 def test_what_does_not_fit_is_told_before_anything_is_asked(
-    stream, send, endpoint, assignment, error, message
+    stream, send, endpoint, tmp_path, assignment, error, message
 ):
     send(document(0))
     with pytest.raises(error, match=message):
         stream(assignment)
     assert endpoint.calls() == []
+    assert [it.name for it in tmp_path.iterdir()] == ["stream.yml"]
