@@ -1,8 +1,50 @@
 """Whether a target's columns can hold what a run would write to them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
+
+from chains.errors import TableError
+from udfs.delta import Table
+from udfs.schema import REFUSED_BY_DELTA
+from udfs.work import Work
+
+_MAPPING = "columnMapping.mode"
+
+
+def check_names(spark: SparkSession, table: Table, names: Iterable[str]) -> None:
+    """Raise TableError where a table, there or yet to be made, has no columns of these names."""
+    odd = [name for name in names if not REFUSED_BY_DELTA.isdisjoint(name)]
+    if not odd:
+        return
+    default = spark.conf.get(f"spark.databricks.delta.properties.defaults.{_MAPPING}", None)
+    there = table.exists(spark)
+    mapping = table.properties(spark).get(f"delta.{_MAPPING}") if there else default
+    if mapping not in ("name", "id"):
+        raise TableError(
+            f"target.table {table.name!r}: no Delta table holds columns called {odd} unless its "
+            f"delta.{_MAPPING} is name; rename them in the source"
+        )
+
+
+def check_types(
+    table: Table, work: Work, rows: DataFrame, result: T.DataType | None = None
+) -> None:
+    """Raise TableError for other types: Delta would cast what it merges, and make 0 of 0.5.
+
+    `rows` are the source's; `result` is the type of their answers where it is not the chain's.
+    """
+    spark = rows.sparkSession
+    if table.version(spark) < 0:
+        return
+    now = rows.select(*work.key, *work.keep).schema
+    now = T.StructType([*now.fields, T.StructField("result", result or work.result_type)])
+    if found := list(misfits(table.read(spark).schema, now, "")):
+        raise TableError(
+            f"target.table {table.name!r}: its columns cannot hold what a run would write now: "
+            f"{'; '.join(found)}. Choose another table, or change its columns"
+        )
 
 
 def misfits(there: T.DataType, now: T.DataType, where: str) -> Iterator[str]:

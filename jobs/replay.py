@@ -13,6 +13,7 @@ from jobs.leasing import leasing
 from jobs.pinning import pin_stream
 from jobs.stream_settings import COORDINATES, StreamSettings
 from jobs.stream_source import StreamSource
+from jobs.stream_target import check_target
 from jobs.targets import ends, failures, is_dead
 from udfs import flow
 from udfs.delta import Commit, Table
@@ -44,7 +45,8 @@ def run_replay(
 
     1. The target, where a row whose key is there stays as it is. 2. The dead letters lose what the
     target has. A crash in between leaves rows in both; the next replay ends it. Reasons are codes
-    of docs/errors.md. Raises TableError where the stream has no dead letters.
+    of docs/errors.md. Raises TableError where the stream has no dead letters, or its tables cannot
+    hold what would be written.
     """
     target = Table.named(settings.target.table)
     letters = target.beside("_errors")
@@ -59,6 +61,7 @@ def run_replay(
     # A letter without a key cannot become a row of the target.
     rows = source.decode(source.again(taken), work).dropna(subset=list(work.key))
     rows = rows.dropDuplicates(list(work.key))
+    check_target(settings, work, rows)
     with (
         leasing(spark, settings, work) as leased,
         flow.run(rows, leased(work), ledger, run_id, watch) as answered,

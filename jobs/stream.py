@@ -34,7 +34,7 @@ from jobs.spending import Cost, cost_of
 from jobs.stream_progress import BatchReport, StreamProgress, StreamTotals
 from jobs.stream_settings import StreamSettings
 from jobs.stream_source import StreamSource
-from jobs.stream_target import StreamTarget, send_answers
+from jobs.stream_target import StreamTarget, check_target, send_answers
 from udfs.delta import Table
 from udfs.ledger import Ledger
 from udfs.micro_batch import MicroBatches
@@ -100,6 +100,7 @@ class Stream:
         work = pin_stream(self.settings, prompt.template if prompt else None)
         decoded = source.decode(rows, work)
         source.check(decoded, work)
+        check_target(self.settings, work, decoded)
         with open_checkpoint(self.spark, self.settings) as checkpoint:
             ledger = Ledger(Table.named(self.settings.ledger.table))
             ledger.open(self.spark)
@@ -285,7 +286,9 @@ class _MicroBatchJob:
             return
         now = self.leased(pin_stream(self.settings, template))
         if now.pinned != self.work.pinned:
-            self.source.check(decoded(now), now)
+            rows = decoded(now)
+            self.source.check(rows, now)
+            check_target(self.settings, now, rows)
             self.work = now
 
     def _check_outage(self, counts: BatchCounts) -> None:

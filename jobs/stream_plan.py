@@ -18,7 +18,7 @@ from jobs.plan import PlanReport, of_models, report_of
 from jobs.report import Stopwatch
 from jobs.stream_settings import StreamSettings
 from jobs.stream_source import StreamSource
-from jobs.stream_target import StreamTarget, has_key
+from jobs.stream_target import StreamTarget, check_target, has_key
 from udfs import flow
 from udfs.delta import Table
 from udfs.files import Place
@@ -42,7 +42,9 @@ def run_stream_plan(spark: SparkSession, settings: StreamSettings, sample: int =
         work = replace(pin_stream(settings), source=settings.source.name)
         source = StreamSource(settings)
         waiting = source.open(spark, whole=True)
-        source.check(source.decode(waiting, work), work)
+        decoded = source.decode(waiting, work)
+        source.check(decoded, work)
+        check_target(settings, work, decoded)
         checkpoint = look_at_checkpoint(spark, settings)
         target = StreamTarget.of(settings, checkpoint)
     counted, prompts = [_nothing()], list[str]()

@@ -4,9 +4,11 @@ from functools import cached_property
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
-from chains.errors import Undecodable
+from chains.errors import TableError, Undecodable
 from jobs.checkpoint import GENERATION, Checkpoint, last_written
+from jobs.fitting import check_names, check_types
 from jobs.stream_settings import COORDINATES, OutputSettings, StreamSettings
 from jobs.stream_source import SOURCE, kafka_options
 from jobs.targets import is_dead
@@ -15,7 +17,7 @@ from udfs.delta import Table, Told
 from udfs.micro_batch import Answered
 from udfs.slices import Slice, nothing
 from udfs.straight_columns import MESSAGE, TIME
-from udfs.work import PART_ERROR, error_column
+from udfs.work import PART_ERROR, Work, error_column
 
 # Delta's own 10 would stop a stream every ten micro-batches for as long as one of them takes.
 TABLE_PROPERTIES = {"delta.checkpointInterval": "100"}
@@ -162,6 +164,26 @@ class StreamTarget:
             self.table.merge(rows, self.key, commit, TABLE_PROPERTIES)
         else:
             self.table.append(self.table.lacks(rows, self.key), commit, TABLE_PROPERTIES)
+
+
+def check_target(settings: StreamSettings, work: Work, rows: DataFrame) -> None:
+    """Raise TableError where target or dead letters cannot hold what the stream would write.
+
+    `rows` are decoded ones.
+    """
+    spark, target = rows.sparkSession, Table.named(settings.target.table)
+    for table, result in ((target, work.result_type), (target.beside("_errors"), T.StringType())):
+        check_names(spark, table, (*work.key, *work.keep))
+        check_types(table, work, rows, result)
+    if target.version(spark) < 0:
+        return
+    there = target.read(spark)
+    missing = sorted({it.lower() for it in work.key} - {it.lower() for it in there.columns})
+    if missing and (work.key != COORDINATES or not there.isEmpty()):
+        raise TableError(
+            f"target.table {target.name!r}: it lacks columns {missing} of source.key. Choose "
+            "another table, or add them"
+        )
 
 
 def send_answers(rows: DataFrame, key: tuple[str, ...], output: OutputSettings) -> None:

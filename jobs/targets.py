@@ -1,24 +1,20 @@
 """Where rows end: the target and its dead letters, each written in one commit at most."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import and_
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql import types as T
 
 from chains.errors import EmptyInput, JobError, TableError
 from jobs.changes import with_keys
-from jobs.fitting import misfits
+from jobs.fitting import check_names, check_types
 from jobs.settings import TargetSettings
 from udfs.cascade import Passes
 from udfs.delta import Commit, Table
-from udfs.schema import REFUSED_BY_DELTA
 from udfs.work import Work
-
-_MAPPING = "columnMapping.mode"
 
 
 @dataclass(frozen=True)
@@ -62,32 +58,10 @@ class Target:
 
         `rows` are the source's.
         """
-        self._check_names(spark, (*work.key, *work.keep))
-        self._check_types(spark, work, rows)
-
-    def _check_names(self, spark: SparkSession, names: Iterable[str]) -> None:
-        odd = [name for name in names if not REFUSED_BY_DELTA.isdisjoint(name)]
-        for table in (self.table, self.errors) if odd else ():
-            default = spark.conf.get(f"spark.databricks.delta.properties.defaults.{_MAPPING}", None)
-            there = table.exists(spark)
-            mapping = table.properties(spark).get(f"delta.{_MAPPING}") if there else default
-            if mapping not in ("name", "id"):
-                raise TableError(
-                    f"target.table {table.name!r}: no Delta table holds columns called {odd} "
-                    f"unless its delta.{_MAPPING} is name; rename them in the source"
-                )
-
-    def _check_types(self, spark: SparkSession, work: Work, rows: DataFrame) -> None:
-        """Raise TableError for other types: Delta would cast what it merges, and make 0 of 0.5."""
-        if self.mode == "overwrite" or self.table.version(spark) < 0:
-            return
-        now = rows.select(*work.key, *work.keep).schema
-        now = T.StructType([*now.fields, T.StructField("result", work.result_type)])
-        if found := list(misfits(self.table.read(spark).schema, now, "")):
-            raise TableError(
-                f"target.table {self.table.name!r}: its columns cannot hold what a run would write "
-                f"now: {'; '.join(found)}. Choose another table, or change its columns"
-            )
+        for table in (self.table, self.errors):
+            check_names(spark, table, (*work.key, *work.keep))
+        if self.mode != "overwrite":
+            check_types(self.table, work, rows)
 
     def write(self, answered: Passes, run_id: str) -> "Written":
         """Write what changed. A run that finds the target as it should be commits nothing.

@@ -179,15 +179,19 @@ def test_a_message_that_breaks_the_server_holds_up_no_others(stream, send, read)
 def test_a_few_failures_are_dead_letters_that_a_replay_moves(spark, stream, settings, send, read):
     send(*(document(i) for i in range(8)), b"\xff")
     faults = {"r001": {"status": 500}, "r002": {"status": 400}}
+    kept = "target.keep=[pages]"
     with FakeEndpoint(FakeSettings(faults=faults)) as endpoint:
-        stream(at(endpoint))
+        stream(at(endpoint), kept)
     assert sorted(row["error"]["code"] for row in read("target_errors")) == [
         "invalid_request",
         "server_error",
         "undecodable",
     ]
     with FakeEndpoint() as healed:
-        report = run_replay(spark, settings(at(healed)), ["server_error"])
+        other = "source.kafka.schema=id string, body string, pages string"
+        with pytest.raises(TableError, match="pages: int there, string now"):
+            run_replay(spark, settings(at(healed), kept, other))
+        report = run_replay(spark, settings(at(healed), kept), ["server_error"])
         assert [call.key for call in healed.calls()] == ["r001"]
     assert (report.taken, report.answered, report.left) == (1, 1, {})
     assert answers(read("target")) == {f"r{i:03d}" for i in range(8) if i != 2}
@@ -485,3 +489,31 @@ def test_what_does_not_fit_is_told_before_anything_is_asked(
         stream(assignment)
     assert endpoint.calls() == []
     assert [it.name for it in tmp_path.iterdir()] == ["stream.yml"]
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "assignments", "message"),
+    [
+        ("target", "result int", [], "result: int there, string now"),
+        ("target", "kafka_offset string", [], "kafka_offset: string there, bigint now"),
+        ("target_errors", "result int", [], "result: int there, string now"),
+        ("target", "fingerprint string", ["source.key=id"], r"lacks columns \['id'\]"),
+        (
+            "elsewhere",
+            "a int",
+            ["target.keep=[a b]", "source.kafka.schema=id string, body string, `a b` string"],
+            r"no Delta table holds columns called \['a b'\]",
+        ),
+    ],
+)
+def test_a_target_that_cannot_hold_the_rows_is_told_before_anything_is_made(
+    spark, stream, settings, send, endpoint, tmp_path, table, columns, assignments, message
+):
+    spark.sql(f"CREATE TABLE delta.`{tmp_path}/{table}` ({columns}) USING delta")
+    send(document(0))
+    with pytest.raises(TableError, match=message):
+        stream(*assignments)
+    with pytest.raises(TableError, match=message):
+        run_stream_plan(spark, settings(*assignments))
+    assert endpoint.calls() == []
+    assert {it.name for it in tmp_path.iterdir()} == {"stream.yml", table}
