@@ -20,14 +20,14 @@ GristmillError
     ├── LowConfidence           permanent: an answer that the model itself calls improbable
     ├── ModelCrashed            permanent: this row alone breaks the model
     ├── UnparsableAnswer        an answer, but not in the asked form; kept raw
-    ├── NotFound                no such model or path at the endpoint; asked again by the next run
     ├── TransientError          asked again by the next run
     │   ├── RateLimited
     │   ├── ServerError
     │   ├── TimedOut
     │   └── ConnectionBroken
-    └── Pending                 not asked; waits for the next run
+    └── Pending                 not asked, or what is wrong is wrong for all; waits for the next run
         ├── CredentialRejected
+        ├── NotFound            no such model or path at the endpoint
         ├── EndpointDown
         ├── CapReached
         ├── AwaitingBatch       asked in a batch of the provider that has not ended
@@ -141,15 +141,6 @@ class InvalidRequest(CompletionError):
     code = "invalid_request"
 
 
-class NotFound(CompletionError):
-    """404: a matter of settings, not of the row, so nothing of it is kept."""
-
-    code = "not_found"
-    outcome = "transient"
-    retryable = True
-    hint = "check the endpoint's base_url and the model's name"
-
-
 class ContentFiltered(CompletionError):
     """The provider's content filter withheld the answer."""
 
@@ -230,7 +221,7 @@ class ConnectionBroken(TransientError):
 
 
 class Pending(CompletionError):
-    """Not asked in this run."""
+    """Not asked in this run, or asked in vain as any other row would be."""
 
     code = "pending"
     outcome = "pending"
@@ -242,6 +233,13 @@ class CredentialRejected(Pending):
 
     code = "credential"
     hint = "renew the credential, then run the job again"
+
+
+class NotFound(Pending):
+    """404: a matter of settings, or of a server that is not ready, not of the row."""
+
+    code = "not_found"
+    hint = "check the endpoint's base_url and the model's name"
 
 
 class EndpointDown(Pending):

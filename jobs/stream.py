@@ -22,6 +22,7 @@ from chains.errors import (
     TimedOut,
     TransientError,
     error_codes,
+    hint_of,
 )
 from chains.registered import FollowedTemplate, follow_template
 from jobs.checkpoint import Checkpoint, open_checkpoint
@@ -303,9 +304,10 @@ class _MicroBatchJob:
         few = self.failed_in_a_row < _FEWEST_OF_AN_OUTAGE and failed.keys() <= _MAY_BE_THE_PROMPTS
         too_many = count > self.settings.outage_share * counts.new and not few
         if too_many or _NOT_ASKED.intersection(failed):
+            to_do = "".join(f". {code}: {hint}" for code in failed if (hint := hint_of(code)))
             raise _OutageError(
                 f"the model's endpoint failed for {failed} (by code) of {counts.new} prompts; "
-                "nothing of it was written, and it comes again at the next start"
+                f"nothing of it was written, and it comes again at the next start{to_do}"
             )
 
     def _report(self, piece: Slice, counts: BatchCounts, clock: Stopwatch) -> BatchReport:

@@ -150,6 +150,16 @@ def test_rejected_credential_leaves_rows_pending_for_the_next_run(spark, job, wr
     assert read("target_errors") == []
 
 
+def test_a_model_that_is_not_there_leaves_rows_pending_for_the_next_run(spark, job, write, read):
+    write([(f"r{i}", f"key=r{i}") for i in range(4)])
+    with FakeEndpoint(FakeSettings(faults={"*": {"status": 404}})) as endpoint:
+        report = run_batch(spark, job(*at(endpoint)))
+        assert (report.errors, report.is_pending) == ({"not_found": 4}, True)
+    with FakeEndpoint() as endpoint:
+        assert not run_batch(spark, job(*at(endpoint))).is_pending
+    assert len(read("target")) == 4
+
+
 def test_a_row_that_was_empty_and_cannot_be_asked_now_is_a_dead_letter(
     spark, job, write, read, endpoint
 ):

@@ -247,11 +247,22 @@ def test_a_row_of_a_table_ends_once_where_the_stream_dies_between_its_two_tables
     assert [row["error"]["code"] for row in read("target_errors")] == ["undecodable"]
 
 
-def test_a_rejected_credential_is_an_outage_whatever_its_share(stream, send, read):
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"api_key": "right"}, "'credential': .*renew the credential"),
+        ({"faults": {"*": {"status": 404}}}, "'not_found': 6.*check .* the model's name"),
+        ({"faults": {"r001": {"status": 404}}}, "'not_found': 1"),
+    ],
+    ids=["credential", "model", "model now and then"],
+)
+def test_what_is_wrong_for_all_messages_is_an_outage_whatever_its_share(
+    stream, send, read, wrong, message
+):
     send(*(document(i) for i in range(6)))
     with (
-        FakeEndpoint(FakeSettings(api_key="right")) as endpoint,
-        pytest.raises(JobError, match="credential"),
+        FakeEndpoint(FakeSettings(**wrong)) as endpoint,
+        pytest.raises(JobError, match=message),
     ):
         stream(at(endpoint), "outage_share=1")
     assert (read("target"), read("target_errors")) == ([], [])

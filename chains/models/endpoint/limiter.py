@@ -46,8 +46,8 @@ class Limit(Protocol):
     def end(self, sent: Sent, signal: Signal, pace: float | None = None) -> None:
         """Count its end; `pace` is an answer's latency, see chains/models/endpoint/latency.py.
 
-        `refused` is a 429, `failed` a 5xx, a deadline or a broken connection, `rejected` any other
-        response, `nothing` a call that was cancelled.
+        `refused` is a 429, `failed` a 5xx, a 404, a deadline or a broken connection, `rejected` any
+        other response, `nothing` a call that was cancelled.
         """
         ...
 

@@ -19,6 +19,7 @@ from chains.errors import (
     ConnectionBroken,
     CredentialRejected,
     ModelCrashed,
+    NotFound,
     RateLimited,
     ServerError,
     SettingsError,
@@ -63,6 +64,7 @@ _SIGNALS: dict[type[CompletionError], Signal] = {
     ServerError: "failed",
     TimedOut: "failed",
     ConnectionBroken: "failed",
+    NotFound: "failed",
 }
 _PERHAPS_PAID = (TimedOut, ConnectionBroken)
 

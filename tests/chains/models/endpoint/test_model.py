@@ -355,6 +355,14 @@ def test_an_endpoint_that_fails_is_not_asked_for_every_row(serve, model_at):
     assert len(endpoint.calls()) == 10
 
 
+def test_a_model_that_is_not_there_is_not_asked_for_every_row(serve, model_at):
+    endpoint = serve(faults={"*": {"status": 404}})
+    outcomes = model_at(endpoint, concurrency=1).complete(requests(50))
+    assert kinds(outcomes) == [NotFound] * 10 + [EndpointDown] * 40
+    assert {it.outcome for it in outcomes} == {"pending"}
+    assert len(endpoint.calls()) == 10
+
+
 def test_rows_wait_for_an_endpoint_that_comes_back_and_lose_no_attempt(serve, model_at):
     endpoint = serve(faults={"*": {"status": 503, "times": 4}})
     settings = {"attempts": 2, "circuit_failures": 3, "max_retry_wait_seconds": 10}
