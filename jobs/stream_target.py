@@ -1,6 +1,7 @@
 """Where a micro-batch ends: target, dead letters and output topic, each commit landing once."""
 
 from functools import cached_property
+from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
@@ -78,18 +79,27 @@ class StreamTarget:
     def one_a_key(self, rows: DataFrame) -> DataFrame:
         """Return one of a micro-batch's rows for each key: the last for merge, else the first.
 
-        By Kafka's time of the message, then by its place: keys may lie in several partitions.
+        In a partition of Kafka its order counts, which no clock of a producer changes. Where a key
+        lies in several, Kafka's time of what each of them gives, then the partition.
         A row without a key (a tombstone, a message that cannot be read) is kept.
         """
         if self.is_named_by_place:
             return rows
         places = _places(rows)
-        in_order = [TIME, *places] if TIME in rows.columns else places
-        order = [F.desc(it) if self.mode == "merge" else F.asc(it) for it in in_order]
         alone = F.when(~has_key(self.key), F.struct(*places))
-        window = Window.partitionBy(*self.key, alone).orderBy(*order)
-        ranked = rows.withColumn("_rank", F.row_number().over(window)).where("_rank = 1")
-        return ranked.withColumn(PART_ERROR, self._error).drop("_rank")
+        *partition, offset = places
+        rows = rows.repartition(*self.key)  # else each window would shuffle
+        if partition:
+            rows = self._first(rows, [*self.key, alone, *partition], [offset])
+        of_several = [TIME, *partition] if partition else places
+        rows = self._first(rows, [*self.key, alone], of_several)
+        return rows.withColumn(PART_ERROR, self._error)
+
+    def _first(self, rows: DataFrame, of: list[Any], by: list[str]) -> DataFrame:
+        """Return the row of each group that comes first by some columns; the last for merge."""
+        order = [F.desc(it) if self.mode == "merge" else F.asc(it) for it in by]
+        rank = F.row_number().over(Window.partitionBy(*of).orderBy(*order))
+        return rows.withColumn("_rank", rank).where("_rank = 1").drop("_rank")
 
     def begun(self, batch: int) -> Slice:
         """Return the last slice of a micro-batch that the target has."""
