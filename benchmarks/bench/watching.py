@@ -54,9 +54,9 @@ def time_journals() -> None:
     found, add, close = TaskJournal.found, TaskJournal.add, TaskJournal.close
 
     @wraps(found)
-    def timed_found(journal: TaskJournal, *arguments: Any) -> Any:
+    def timed_found(journal: TaskJournal, **which: bool) -> Any:
         with clock.running():
-            return found(journal, *arguments)
+            return found(journal, **which)
 
     @wraps(add)
     def timed_add(journal: TaskJournal, rows: Any) -> None:
