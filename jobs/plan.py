@@ -43,7 +43,7 @@ class PlanReport:
     pace of those runs, None before the first. `reasons` says why rows have a prompt (see
     jobs/reasons.py); of a refresh, all rows that it leaves as they are count as `unchanged`, and
     only the others are looked at. `long` rows are asked by their `parts` first; those that the
-    ledger lacks are paid for (a stream's plan takes all for such, and counts no tokens of theirs).
+    ledger lacks are paid for.
     What is asked of their answers nobody knows before: `tokens.output` and the most that it costs
     are None then. `asked_of` has the prompts and parts for each model: a later one is asked the
     rows for which the ledger has an error that goes on; what else goes on is not known before.
@@ -108,7 +108,7 @@ def run_plan(spark: SparkSession, settings: Settings, sample: int = 0) -> PlanRe
                 why = dict(Counter(why) + Counter(unchanged=rows - counts.rows))
                 counts = replace(counts, rows=rows)
             prompts = planned.sample(sample)
-            counted = [(it.work, _counts_to_pay(it)) for it in planned.passes]
+            counted = [(it.work, counts_to_pay(it)) for it in planned.passes]
             of_each = of_models(spark, settings, ledger, work, counted)
     return report_of(work, counts, why, of_each, prompts, clock)
 
@@ -125,7 +125,7 @@ def _found(
     return find_changes(spark, settings, work, source, ledger, target, memory, now)
 
 
-def _counts_to_pay(planned: Pass) -> Counts:
+def counts_to_pay(planned: Pass) -> Counts:
     """Return the counts of a pass, its parts and tokens as those that are yet to be paid."""
     counts = planned.counts
     if not counts.long:

@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from chains.errors import GristmillError, JobError
 from jobs.checkpoint import STREAMS, Checkpoint, look_at_checkpoint
 from jobs.pinning import pin_stream
-from jobs.plan import PlanReport, of_models, report_of
+from jobs.plan import PlanReport, counts_to_pay, of_models, report_of
 from jobs.report import Stopwatch
 from jobs.stream_settings import StreamSettings
 from jobs.stream_source import StreamSource
@@ -47,7 +47,7 @@ def run_stream_plan(spark: SparkSession, settings: StreamSettings, sample: int =
         check_target(settings, work, decoded)
         checkpoint = look_at_checkpoint(spark, settings)
         target = StreamTarget.of(settings, checkpoint)
-    counted, prompts = [_nothing()], list[str]()
+    counted, to_pay, prompts = [_nothing()], [_nothing()], list[str]()
     ledger = Ledger(Table.named(settings.ledger.table))
 
     def look(rows: DataFrame, number: int) -> None:
@@ -57,6 +57,7 @@ def run_stream_plan(spark: SparkSession, settings: StreamSettings, sample: int =
         keyed = asked.where(has_key(target.key))
         with flow.plan(keyed, work, ledger) as planned:
             counted.append(planned.counts)
+            to_pay.extend(map(counts_to_pay, planned.passes))
             prompts.extend(planned.sample(sample - len(prompts)))
         nameless = asked.count() - counted[-1].rows
         counted.append(replace(_nothing(), rows=nameless, failed=nameless))
@@ -65,7 +66,7 @@ def run_stream_plan(spark: SparkSession, settings: StreamSettings, sample: int =
     with clock.step("plan"):
         _read(waiting, checkpoint, look)
         counts = reduce(_add, counted)
-        of_each = of_models(spark, settings, ledger, work, [(work, counts)])
+        of_each = of_models(spark, settings, ledger, work, [(work, reduce(_add, to_pay))])
     new = counts.rows - counts.skipped - counts.failed
     return report_of(work, counts, {"new": new} if new else {}, of_each, prompts, clock)
 

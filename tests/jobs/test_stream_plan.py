@@ -8,6 +8,8 @@ from jobs.stream_plan import run_stream_plan
 
 pytestmark = [pytest.mark.spark, pytest.mark.process]
 
+PRICED = "chain.price={input: 1, output: 2}"
+
 
 def files(folder):
     return {it: it.read_bytes() for it in folder.rglob("*") if it.is_file()}
@@ -16,7 +18,7 @@ def files(folder):
 def test_a_plan_tells_what_waits_and_changes_nothing(
     spark, stream, settings, send, endpoint, tmp_path
 ):
-    priced = settings("chain.price={input: 1, output: 2}")
+    priced = settings(PRICED)
     send(*(document(i) for i in range(3)), document(1), b"no json {", None)
     first = run_stream_plan(spark, priced, sample=2)
     assert (first.rows, first.skipped, first.errors) == (6, 1, 1)
@@ -34,6 +36,23 @@ def test_a_plan_tells_what_waits_and_changes_nothing(
     assert files(tmp_path) == before
     assert stream().new == second.misses
     assert run_stream_plan(spark, priced).rows == 0
+
+
+def test_a_plan_counts_the_parts_of_long_inputs(spark, stream, settings, send, endpoint):
+    """What the ledger has of them costs nothing."""
+    in_parts = ("chain.on_long_input=chunk", "endpoints.fake.context_window=700", PRICED)
+    body = "key=long " + " ".join(f"Sentence number {i} is here." for i in range(200))
+    long = {"id": "long", "body": body}
+    send(long)
+    planned = run_stream_plan(spark, settings(*in_parts))
+    stream(*in_parts)
+    parts = endpoint.calls()[: planned.parts]
+    assert (planned.long, planned.parts, len(endpoint.calls())) == (1, 4, 5)
+    assert planned.tokens["input"] >= sum(call.input_tokens for call in parts)
+    send({**long, "id": "again"})
+    again = run_stream_plan(spark, settings(*in_parts))
+    assert (again.long, again.parts, again.tokens["input"]) == (1, planned.parts, 0)
+    assert again.cost["expected"] == 0
 
 
 def test_messages_without_a_key_are_errors_and_the_last_of_a_key_counts(spark, settings, send):
