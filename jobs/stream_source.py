@@ -26,6 +26,11 @@ SOURCE = "source"
 _REFERENCES = ("env:", "file:", "secrets/")
 _CORRUPT = "_corrupt"
 _KEY = "kafka_key"
+# By default JSON has milliseconds, and a replay would not find a row by its time.
+_WHOLE_TIMES = {
+    "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
+    "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
+}
 _ALL_FILES = 2**31 - 1
 _BROKER = re.compile(r"(?:\w+://)?\[?([^\]]+)\]?:(\d+)")
 _REACH_SECONDS = 5.0
@@ -236,7 +241,7 @@ def _of_kafka() -> dict[str, Column]:
 
 
 def _of_table(table: str) -> list[Column]:
-    whole = F.encode(F.to_json(F.struct("*")), "UTF-8")
+    whole = F.encode(F.to_json(F.struct("*"), _WHOLE_TIMES), "UTF-8")
     return [
         F.col("*"),
         F.lit(table).alias(SOURCE),

@@ -11,6 +11,7 @@ from threading import Thread
 import pytest
 from confluent_kafka import Consumer
 from messages import answers, document
+from pyspark.sql import functions as F
 from rounds import long
 
 from chains.errors import JobError, SettingsError, TableError
@@ -221,6 +222,30 @@ def test_a_failed_row_ends_once_where_a_stream_dies_between_its_two_tables(
     assert {it["kafka_key"] for it in letters} == {"r002", "other"}
     assert answers(read("target")) == {f"r{i:03d}" for i in range(6) if i != 2}
     assert len(read("target")) == 5
+
+
+def test_a_replay_finds_rows_of_a_table_that_are_named_by_a_time(
+    spark, stream, settings, read, tmp_path
+):
+    table = f"{tmp_path}/documents"
+    times = [f"2026-01-01 00:00:00.00000{i}" for i in range(4)]
+    rows = spark.createDataFrame(
+        [(it, f"key=r{i}") for i, it in enumerate(times)], "at string, body string"
+    )
+    rows.withColumn("at", F.to_timestamp("at")).write.format("delta").save(table)
+    chosen = f"source={{table: {table}, key: at, columns: {{document: body}}}}"
+    with FakeEndpoint(FakeSettings(faults={"r1": {"status": 500}})) as endpoint:
+        stream(chosen, at(endpoint))
+        assert len(read("target")) == 3
+    report = run_replay(spark, settings(chosen))
+    assert (report.answered, report.left) == (1, {})
+    assert [it["at"].microsecond for it in sorted(read("target"), key=lambda it: it["at"])] == [
+        0,
+        1,
+        2,
+        3,
+    ]
+    assert read("target_errors") == []
 
 
 def test_a_row_of_a_table_ends_once_where_the_stream_dies_between_its_two_tables(
