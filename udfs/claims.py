@@ -18,10 +18,10 @@ import numpy as np
 
 from udfs.files import Place
 from udfs.lease import LEASE, dead, has_ended
+from udfs.taken import is_taken
 
 LOG = logging.getLogger("gristmill")
 MOST_QUESTIONS = 1_000_000
-TAKEN = "_taken"  # a file of a journal whose answers another run has taken into the ledger
 LOOK_SECONDS = 0.5
 SECONDS_BETWEEN_DEATHS = 30.0
 _CLAIM = "_claim"
@@ -123,8 +123,8 @@ class Claims:
         return [it for it in names if it not in ended], sorted(ended)
 
     def _untaken(self, runs: Collection[str]) -> list[str]:
-        """Return those of runs that have ended whose answers nobody has taken yet."""
-        return [it for it in runs if not (self.journals / it / TAKEN).exists()]
+        """Return those of runs that have ended whose answers are not all in the ledger."""
+        return [it for it in runs if not is_taken(self.journals / it)]
 
     def _lease(self, run: str) -> Place:
         return self.journals / run / LEASE

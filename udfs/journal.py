@@ -14,10 +14,11 @@ from time import time
 from pyspark.sql import DataFrame, SparkSession
 
 from chains.errors import JobError
-from udfs.claims import TAKEN, Claims
+from udfs.claims import Claims
 from udfs.columns import ledger_type
 from udfs.files import Place
-from udfs.lease import LEASE, Lease, dead
+from udfs.lease import LEASE, Lease, dead, declare_dead
+from udfs.taken import TAKEN, content_of, is_taken, tell_taken
 from udfs.task_journal import Span, spans
 
 KEPT_AFTER_DEATH = timedelta(days=1)
@@ -52,13 +53,10 @@ class Journal:
         """Let tasks write a journal in the block; at its end the journal is whole.
 
         Raises JobError where another run has taken this one for dead: the next run that opens the
-        ledger takes the journal once more, with what was answered since.
+        ledger takes what was answered since.
         """
-        try:
-            yield
-        finally:
-            was_taken = self._given_back(name)
-        if was_taken:
+        yield
+        if (self._place(name) / TAKEN).exists():
             raise JobError(
                 f"journal {name}: this run stood still for so long that another one took it for "
                 "dead. Run it again: what was answered comes into the ledger first"
@@ -96,33 +94,30 @@ class Journal:
     def left(self) -> list[str]:
         """Return the names of journals that nobody else takes: whole ones, and those of dead runs.
 
-        Those that were taken long ago are dropped; a living run may still read newer ones.
+        One that was taken is there once more when it has got newer answers, and is dropped when it
+        got none for a day.
         """
         names = set(Place(self.spark, self.folder).names())
-        taken = {it for it in names if (self._place(it) / TAKEN).exists()}
+        leased = {it for it in names if (self._place(it) / LEASE).exists()}
+        # A micro-batch's journal has no lease: its stream finds it again by its name.
+        whole = {it for it in names - leased if self.is_whole(it) or self._is_old(it)}
+        ended = whole | dead({it: self._place(it) / LEASE for it in leased})
+        taken = {it for it in ended if is_taken(self._place(it))}
         for name in taken:
             if self._is_old(name, TAKEN):
                 self.drop(name)
-        leased = {it for it in names - taken if (self._place(it) / LEASE).exists()}
-        # A micro-batch's journal has no lease: its stream finds it again by its name.
-        free = names - taken - leased
-        whole = {it for it in free if self.is_whole(it) or self._is_old(it)}
-        return sorted(whole | dead({it: self._place(it) / LEASE for it in leased}))
+        return sorted(ended - taken)
 
-    def told_taken(self, name: str) -> None:
-        """Mark a journal whose answers are in the ledger."""
-        mark = self._place(name) / TAKEN
-        if not mark.exists():
-            mark.replace(b"")
+    def content_of(self, name: str) -> str:
+        """Return what tells the answers of a journal from those it has later."""
+        return content_of(self._place(name))
 
-    def _given_back(self, name: str) -> bool:
-        """Whether others had taken a journal; it is whole now, and can be taken once more."""
-        taken = self._place(name) / TAKEN
-        if not taken.exists():
-            return False
-        self.finish(name)
-        taken.delete()
-        return True
+    def told_taken(self, name: str, content: str) -> None:
+        """Mark a journal of which the ledger has this content; its run counts as dead from now."""
+        place = self._place(name)
+        tell_taken(place, content)
+        if (place / LEASE).exists():
+            declare_dead(place / LEASE)
 
     def _is_old(self, name: str, file: str = "") -> bool:
         place = self._place(name)

@@ -51,8 +51,7 @@ class Ledger:
         journal = self.journal(spark)
         for name in journal.left():
             try:
-                self.take(spark, name)
-                journal.told_taken(name)
+                journal.told_taken(name, self.take(spark, name))
             except (PySparkException, Py4JJavaError):
                 if journal.exists(name):  # else its own run has taken it meanwhile
                     raise
@@ -65,14 +64,15 @@ class Ledger:
         """Return the folder that keeps which prompts are in which batch of a provider."""
         return f"{self.table.location(spark)}/_batches"
 
-    def take(self, spark: SparkSession, name: str) -> None:
-        """Copy a journal's lasting answers into the ledger, in one commit.
+    def take(self, spark: SparkSession, name: str) -> str:
+        """Copy a journal's lasting answers into the ledger, in one commit; return what it took.
 
         Safe to repeat and to race: Delta lands the commit of a journal once, and once more when it
-        is whole, where its run had been taken for dead and went on.
+        has got newer answers, where its run had been taken for dead and went on.
         """
-        part = "" if self.journal(spark).is_whole(name) else "/part"
-        self.table.append_once(self.lasting(spark, [name]), f"journal/{name}{part}")
+        content = self.journal(spark).content_of(name)  # before it is read: what comes is newer
+        self.table.append_once(self.lasting(spark, [name]), f"journal/{name}/{content}")
+        return content
 
     def take_all(
         self, spark: SparkSession, names: Sequence[str], writer: str, number: int = 0

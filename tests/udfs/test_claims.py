@@ -12,14 +12,15 @@ from local_models import GATE, NOTES
 
 from chains import load_chain, resolve_model
 from chains.errors import JobError
-from udfs import claims, flow
-from udfs.claims import TAKEN, Claims
+from udfs import claims, flow, lease
+from udfs.claims import Claims
 from udfs.completion import pin
 from udfs.delta import Table
 from udfs.files import Place
 from udfs.lease import LEASE, Lease
 from udfs.ledger import Ledger
 from udfs.passes import Pass
+from udfs.taken import content_of, tell_taken
 from udfs.work import Work
 
 pytestmark = pytest.mark.spark
@@ -124,7 +125,7 @@ def test_only_a_run_with_the_same_question_that_is_not_taken_yet_is_before(journ
     for run, heads in (("ended", mine), ("ended with others", others), ("taken", mine)):
         with Lease(journals / run / LEASE):
             runs.make(run, "chain", heads)
-    (journals / "taken" / TAKEN).write(b"")
+    tell_taken(journals / "taken", content_of(journals / "taken"))
     asked = {
         "one": ("chain", mine),
         "two": ("chain", others),
@@ -140,6 +141,21 @@ def test_only_a_run_with_the_same_question_that_is_not_taken_yet_is_before(journ
         "same": ["ended", "one"],
         "any": ["ended", "ended with others", "one", "same", "two"],
     }
+
+
+def test_a_dead_run_of_another_machine_is_waited_for_once(spark, ledger, monkeypatch):
+    """What it had answered is taken, and what it had not is asked."""
+    GATE.touch()
+    monkeypatch.setattr(lease, "SILENT_SECONDS", 1.5)
+    monkeypatch.setattr(claims, "SECONDS_BETWEEN_DEATHS", 1.0)
+    source = spark.createDataFrame([("a", "a")], "id string, document string")
+    asked = Pass(WORK.prepare(source), WORK, ledger)
+    journals = Place(spark, ledger.journal(spark).folder)
+    dead = {"machine": "elsewhere", "pid": 1, "beats": 7, "since": "1"}
+    (journals / "dead" / LEASE).replace(json.dumps(dead).encode())
+    Claims(journals).make("dead", asked._asker(), None)
+    with asked, flow.run(source, WORK, ledger, "run") as answered:
+        assert [it["result"] for it in answered.rows("run").collect()] == ["A"]
 
 
 def test_a_run_that_is_taking_its_number_is_waited_for(journals, begin, monkeypatch):

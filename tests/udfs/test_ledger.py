@@ -1,5 +1,6 @@
 """The ledger: what it keeps, what it takes in, what it refuses."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from threading import Barrier, BrokenBarrierError
@@ -10,8 +11,10 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_type
 
 from chains.errors import JobError, TableError
+from udfs import lease
 from udfs.columns import ledger_type
 from udfs.delta import Table
+from udfs.files import Place
 from udfs.ledger import Ledger, newest
 from udfs.storage import Folder
 from udfs.task_journal import TaskJournal
@@ -89,8 +92,7 @@ def test_a_run_that_was_taken_for_dead_says_so(spark, ledger):
     with ExitStack() as run:
         run.enter_context(journal.written("slow"))
         journalled(ledger, spark, "slow", answers(spark, *ROWS))
-        ledger.take(spark, "slow")
-        journal.told_taken("slow")
+        journal.told_taken("slow", ledger.take(spark, "slow"))
         with pytest.raises(JobError, match="took it for dead"):
             run.close()
 
@@ -104,8 +106,7 @@ def test_what_a_run_answers_after_it_was_taken_for_dead_is_taken_too(spark, ledg
         journal.written("slow"),
     ):
         journalled(ledger, spark, "slow", answers(spark, ("before", "B", None, None)))
-        ledger.take(spark, "slow")
-        journal.told_taken("slow")
+        journal.told_taken("slow", ledger.take(spark, "slow"))
         journalled(ledger, spark, "slow", answers(spark, ("after", "A", None, None)))
         if is_killed:
             raise KeyboardInterrupt
@@ -115,14 +116,33 @@ def test_what_a_run_answers_after_it_was_taken_for_dead_is_taken_too(spark, ledg
         assert fingerprints(spark, ledger) == ["after", "before", "before"]
 
 
+def test_what_a_run_answers_after_it_was_taken_for_dead_survives_its_kill(
+    spark, ledger, monkeypatch
+):
+    """It belongs to another machine, which was cut off for a while, and dies without a word."""
+    monkeypatch.setattr(lease, "SILENT_SECONDS", 1.5)
+    journal = ledger.journal(spark)
+    alive = Place(spark, f"{journal.path_of('slow')}/{lease.LEASE}")
+    beat = json.dumps({"machine": "elsewhere", "pid": 1, "beats": 7, "since": "1"}).encode()
+    for fingerprint in ("before", "after"):
+        alive.replace(beat)
+        journalled(ledger, spark, "slow", answers(spark, (fingerprint, "A", None, None)))
+        for _ in range(2):
+            ledger.open(spark)
+    assert set(fingerprints(spark, ledger)) == {"before", "after"}
+    version = ledger.table.version(spark)
+    ledger.open(spark)
+    assert ledger.table.version(spark) == version
+
+
 def test_a_run_that_another_is_taking_for_dead_while_it_ends_brings_all_it_has(spark, ledger):
     journal = ledger.journal(spark)
     with journal.alive("slow"):
         with journal.written("slow"):
             journalled(ledger, spark, "slow", answers(spark, ("before", "B", None, None)))
-            ledger.take(spark, "slow")
+            taken = ledger.take(spark, "slow")
             journalled(ledger, spark, "slow", answers(spark, ("after", "A", None, None)))
-        journal.told_taken("slow")
+        journal.told_taken("slow", taken)
         ledger.take(spark, "slow")
     assert fingerprints(spark, ledger) == ["after", "before", "before"]
 
