@@ -8,6 +8,16 @@ import click
 from jobs.cli_common import job_options, key_of, key_option, session, show
 from jobs.settings import load_settings_of
 
+_MOST_DAYS = 36_500  # times before the year 1 are none
+
+
+def _age(_: click.Context, __: click.Parameter, days: float | None) -> timedelta | None:
+    if days is None:
+        return None
+    if not 0 <= days <= _MOST_DAYS:  # nor is nan
+        raise click.BadParameter(f"expected days from 0 to {_MOST_DAYS:,}, found {days}")
+    return timedelta(days=days)
+
 
 @click.group()
 def ledger() -> None:
@@ -51,17 +61,16 @@ def compact(conf: Path, sets: tuple[str, ...], as_json: bool, keep_hours: int | 
 @ledger.command()
 @job_options
 @key_option
-@click.option("--older-than", "days", type=click.FloatRange(min=0), metavar="DAYS")
+@click.option("--older-than", "age", type=float, callback=_age, metavar="DAYS")
 def forget(
-    conf: Path, sets: tuple[str, ...], as_json: bool, keys: tuple[str, ...], days: float | None
+    conf: Path, sets: tuple[str, ...], as_json: bool, keys: tuple[str, ...], age: timedelta | None
 ) -> None:
     """Remove the answers of a source row, or all that are older."""
     from jobs.ledger_care import LedgerConf, run_forget
 
-    if bool(keys) == (days is not None):
+    if bool(keys) == (age is not None):
         raise click.UsageError("expected either --key COLUMN=VALUE or --older-than DAYS")
     key = key_of(keys)
     settings = load_settings_of(LedgerConf, conf, sets)
-    age = None if days is None else timedelta(days=days)
     report = run_forget(session(settings), settings, key, age)
     show(report.json(), {"forgotten": f"{report.rows:,} answers"}, as_json)

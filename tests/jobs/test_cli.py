@@ -87,10 +87,15 @@ def test_wrong_usage_exits_2(arguments, tmp_path):
 
 @pytest.mark.parametrize(
     ("command", "option", "value"),
-    [("plan", "--sample", "-2"), ("replay", "--reason", "invalid_reqest")],
+    [
+        ("plan", "--sample", "-2"),
+        ("replay", "--reason", "invalid_reqest"),
+        *(("ledger forget", "--older-than", days) for days in ("-1", "900000", "inf", "nan")),
+        ("ledger compact", "--keep-hours", "-1"),
+    ],
 )
 def test_a_wrong_value_of_an_option_is_named(command, option, value, capsys):
-    assert main([command, "job.yml", option, value]) == 2
+    assert main([*command.split(), "job.yml", option, value]) == 2
     assert f"Invalid value for '{option}': " in capsys.readouterr().err
 
 
