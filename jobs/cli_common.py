@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table as Grid
 
-from chains.errors import hint_of
+from chains.errors import error_codes, hint_of
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -74,6 +74,14 @@ def key_of(keys: Sequence[str]) -> dict[str, str]:
     if wrong := [it for it in keys if "=" not in it]:
         raise click.UsageError(f"--key {wrong[0]}: expected COLUMN=VALUE")
     return {column: value for column, _, value in (it.partition("=") for it in keys)}
+
+
+def codes_option(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return what gives a command the codes of docs/errors.md that it is about."""
+    kinds = click.Choice(error_codes())
+    return click.option(
+        name, "codes", type=kinds, multiple=True, metavar="CODE", help="Only these; all else."
+    )
 
 
 def session(settings: "JobSettings | LedgerConf") -> "SparkSession":

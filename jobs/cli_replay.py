@@ -5,40 +5,41 @@ from pathlib import Path
 
 import click
 
-from chains.errors import error_codes
-from jobs.cli_common import ERRORS, job_options, key_of, key_option, pinned_session, session, show
+from jobs.cli_common import (
+    ERRORS,
+    codes_option,
+    job_options,
+    key_of,
+    key_option,
+    pinned_session,
+    session,
+    show,
+)
 from jobs.settings import load_settings_of
 
 
 @click.command()
 @job_options
-@click.option(
-    "--reason",
-    "reasons",
-    type=click.Choice(error_codes()),
-    multiple=True,
-    metavar="CODE",
-    help="Only these; all else.",
-)
+@codes_option("--reason")
 @key_option
 def replay(
     conf: Path,
     sets: tuple[str, ...],
     as_json: bool,
-    reasons: tuple[str, ...],
+    codes: tuple[str, ...],
     keys: tuple[str, ...],
 ) -> None:
     """Send a stream's dead letters through again; with --key, ask one row of a table again."""
-    if keys and reasons:
+    if keys and codes:
         raise click.UsageError("--key and --reason exclude each other")
     if keys:
         _replay_row(conf, sets, key_of(keys), as_json)
     else:
-        _replay_letters(conf, sets, reasons, as_json)
+        _replay_letters(conf, sets, codes, as_json)
 
 
 def _replay_letters(
-    conf: Path, sets: tuple[str, ...], reasons: tuple[str, ...], as_json: bool
+    conf: Path, sets: tuple[str, ...], codes: tuple[str, ...], as_json: bool
 ) -> None:
     from jobs.console import watch_on
     from jobs.pinning import pin_stream
@@ -48,7 +49,7 @@ def _replay_letters(
     settings = load_settings_of(StreamSettings, conf, sets)
     pin_stream(settings)
     spark = session(settings)
-    report = run_replay(spark, settings, reasons, watch_on(ERRORS, spark))
+    report = run_replay(spark, settings, codes, watch_on(ERRORS, spark))
     left = ", ".join(f"{rows} {code}" for code, rows in report.left.items()) or "none"
     lines = {"taken": str(report.taken), "answered": str(report.answered), "left": left}
     show(report.json(), lines, as_json)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from jobs.cli_batch import batch
-from jobs.cli_common import budget_options, job_options, pinned_session
+from jobs.cli_common import budget_options, codes_option, job_options, pinned_session
 from jobs.cli_refresh import refresh
 from jobs.settings import load_settings_of
 
@@ -16,14 +16,13 @@ LOG = logging.getLogger("gristmill")
 
 @click.command()
 @job_options
-@click.option("--error-code", "codes", multiple=True, metavar="CODE", help="Only these; all else.")
+@codes_option("--error-code")
 @budget_options
 def retry(conf: Path, sets: tuple[str, ...], codes: tuple[str, ...], **options: Any) -> None:
     """Ask again for rows without an answer, errors that last too: by a batch or a refresh."""
     from jobs.refresh_settings import PlanSettings
-    from jobs.retry import check_codes, forget_errors
+    from jobs.retry import forget_errors
 
-    check_codes(codes)
     settings = load_settings_of(PlanSettings, conf, sets)
     rows = forget_errors(pinned_session(settings), settings, codes)
     LOG.info("%d dead letters are asked again, with whatever else is due", rows)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from chains.errors import SettingsError, TableError, error_codes
+from chains.errors import TableError
 from jobs.in_step import RETRIED
 from jobs.settings import Settings
 from jobs.targets import Target
@@ -13,13 +13,6 @@ from udfs.conflicts import past_conflicts
 from udfs.delta import Table, Told
 from udfs.ledger import Ledger, payer, retryable
 from udfs.work import key_json
-
-
-def check_codes(codes: Sequence[str]) -> None:
-    """Raise SettingsError where a code is none of docs/errors.md."""
-    unknown = sorted(set(codes) - set(error_codes()))
-    if unknown:
-        raise SettingsError(f"--error-code: expected codes of docs/errors.md, found {unknown}")
 
 
 def forget_errors(spark: SparkSession, settings: Settings, codes: Sequence[str]) -> int:

@@ -90,6 +90,7 @@ def test_wrong_usage_exits_2(arguments, tmp_path):
     [
         ("plan", "--sample", "-2"),
         ("replay", "--reason", "invalid_reqest"),
+        ("retry", "--error-code", "bad_luck"),
         *(("ledger forget", "--older-than", days) for days in ("-1", "900000", "inf", "nan")),
         ("ledger compact", "--keep-hours", "-1"),
     ],

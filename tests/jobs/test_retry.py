@@ -79,8 +79,3 @@ def test_a_long_input_is_asked_again_by_the_part_that_failed(gristmill, tmp_path
         keys = [call.key for call in mended.calls()]
     assert (keys[0], len(keys)) == ("bad", 2)
     assert DeltaTable(f"{tmp_path}/target").to_pyarrow_table().num_rows == 1
-
-
-def test_a_code_that_is_none_is_named(gristmill, endpoint):
-    said = gristmill("retry", endpoint, "--error-code", "bad_luck")
-    assert "bad_luck" in str(said.exception)
