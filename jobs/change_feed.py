@@ -50,7 +50,12 @@ def from_feed(
 
 def _counted(net: DataFrame) -> tuple[int, int, int, int]:
     """Count rows to answer, keys that are gone, those that are new, and those in doubt."""
-    wanted = ("_net.alive and _net.changed", "not _net.alive", "not _net.existed", "_net.doubtful")
+    wanted = (
+        "_flow_net.alive and _flow_net.changed",
+        "not _flow_net.alive",
+        "not _flow_net.existed",
+        "_flow_net.doubtful",
+    )
     counts = net.agg(*(F.count_if(F.expr(it)).alias(it) for it in wanted)).first()
     assert counts is not None
     return counts[0], counts[1], counts[2], counts[3]
@@ -58,12 +63,12 @@ def _counted(net: DataFrame) -> tuple[int, int, int, int]:
 
 def _told(net: DataFrame, key: Sequence[str]) -> tuple[DataFrame, DataFrame]:
     """Return the rows to answer, and the keys that are gone."""
-    wanted = net.where("_net.alive and _net.changed").select("_net.row.*")
-    return wanted, net.where("not _net.alive").select(*key)
+    wanted = net.where("_flow_net.alive and _flow_net.changed").select("_flow_net.row.*")
+    return wanted, net.where("not _flow_net.alive").select(*key)
 
 
 def _net(feed: DataFrame, work: Work) -> DataFrame:
-    """Return a row for each key of the feed, with `_net`: what became of it in the end.
+    """Return a row for each key of the feed, with `_flow_net`: what became of it in the end.
 
     `alive` and `existed` are whether it is there after and before, `changed` whether what a row of
     the target is made of differs, `doubtful` whether rows came and went as they would not where
@@ -81,18 +86,18 @@ def _net(feed: DataFrame, work: Work) -> DataFrame:
             F.max_by(state, order).alias("last"),
             F.min_by(began, order).alias("first"),
             F.sum(F.coalesce(came, F.lit(0))).alias("came"),
-        ).alias("_net")
+        ).alias("_flow_net")
     )
-    existed, alive = ~F.col("_net.first.is_row"), F.col("_net.last.is_row")
-    same = existed & F.col("_net.first.content").eqNullSafe(F.col("_net.last.content"))
+    existed, alive = ~F.col("_flow_net.first.is_row"), F.col("_flow_net.last.is_row")
+    same = existed & F.col("_flow_net.first.content").eqNullSafe(F.col("_flow_net.last.content"))
     became = F.struct(
-        F.col("_net.last.row").alias("row"),
+        F.col("_flow_net.last.row").alias("row"),
         existed.alias("existed"),
         alive.alias("alive"),
         (~same).alias("changed"),
-        (existed.cast("int") + F.col("_net.came") != alive.cast("int")).alias("doubtful"),
+        (existed.cast("int") + F.col("_flow_net.came") != alive.cast("int")).alias("doubtful"),
     )
-    return net.select(*work.key, became.alias("_net"))
+    return net.select(*work.key, became.alias("_flow_net"))
 
 
 def _used(feed: DataFrame, work: Work) -> list[str]:
@@ -107,14 +112,16 @@ def _doubtful(
 ) -> DataFrame:
     """Return the keys of which there may be two rows: the feed calls some new that are known."""
     key = list(work.key)
-    doubtful = net.where("_net.doubtful").select(*key)
+    doubtful = net.where("_flow_net.doubtful").select(*key)
     if not any_new:
         return doubtful
     marked = has_marks(target, work.keep)
     known = (target.where(F.col(MARK).isNull()) if marked else target).select(*key)
     if letters is not None:
         known = known.unionByName(letters.select(*key))
-    return doubtful.unionByName(with_keys(known, net.where("not _net.existed"), key, "left_semi"))
+    return doubtful.unionByName(
+        with_keys(known, net.where("not _flow_net.existed"), key, "left_semi")
+    )
 
 
 def _left(letters: DataFrame, rows: DataFrame, gone: DataFrame, key: Sequence[str]) -> DataFrame:

@@ -46,13 +46,13 @@ def standing(target: DataFrame, work: Work) -> DataFrame:
     kept = [name for name in work.keep if name in target.columns]
     marked = has_marks(target, work.keep)
     mark = F.col(MARK) if marked else F.lit(None).cast("timestamp").alias(MARK)
-    code = F.col("error.code").alias("_code")
+    code = F.col("error.code").alias("_flow_code")
     return target.select(*work.key, "fingerprint", code, *kept, mark)
 
 
 def lacking_in(questions: DataFrame, there: DataFrame, work: Work) -> DataFrame:
     """Return the questions whose rows the target lacks, or has otherwise (see `standing`)."""
-    asked = questions.withColumn("_code", F.col("error.code"))
+    asked = questions.withColumn("_flow_code", F.col("error.code"))
     kept = same_values(asked, there, work.keep, ("asked", "there"))
     in_step = _same_question(asked, there, work) & kept & F.col(f"there.{MARK}").isNull()
     return asked.alias("asked").join(there.alias("there"), in_step, "left_anti")
@@ -60,12 +60,12 @@ def lacking_in(questions: DataFrame, there: DataFrame, work: Work) -> DataFrame:
 
 def _unsettled(lacking: DataFrame, final: DataFrame, work: Work) -> tuple[DataFrame, DataFrame]:
     """Part what the target lacks: without the rows of final letters; and the letters of those."""
-    there = final.withColumn("_code", F.col("error.code"))
+    there = final.withColumn("_flow_code", F.col("error.code"))
     same = _same_question(lacking, there, work)
     letters = there.alias("there").join(lacking.alias("asked"), same, "left_semi")
     return (
         lacking.alias("asked").join(there.alias("there"), same, "left_anti"),
-        letters.drop("_code").localCheckpoint(),
+        letters.drop("_flow_code").localCheckpoint(),
     )
 
 
@@ -73,5 +73,5 @@ def _same_question(asked: DataFrame, there: DataFrame, work: Work) -> Column:
     """Return the condition of the same key and question; without a question, the same reason."""
     key = same_values(asked, there, work.key, ("asked", "there"))
     question = F.col("asked.fingerprint").eqNullSafe(F.col("there.fingerprint"))
-    reason = F.col("asked._code").eqNullSafe(F.col("there._code"))
+    reason = F.col("asked._flow_code").eqNullSafe(F.col("there._flow_code"))
     return key & question & (F.col("asked.fingerprint").isNotNull() | reason)

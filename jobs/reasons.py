@@ -27,9 +27,9 @@ def _reason(planned: Passes) -> Column:
     work = planned.work
     models = [it.name for it in work.models]
     return (
-        F.when(F.col("letter._retryable"), "pending")
-        .when(F.col("letter._retryable").isNotNull(), "failed")
-        .when(F.col("there._there").isNull(), "new")
+        F.when(F.col("letter._flow_retryable"), "pending")
+        .when(F.col("letter._flow_retryable").isNotNull(), "failed")
+        .when(F.col("there._flow_there").isNull(), "new")
         .when(F.col("there.fingerprint") == F.col("row.fingerprint"), "unchanged")
         .when(F.col("there.template") != work.chain.template.ref, "new_template")
         .when(~F.col("there.model").isin(models), "new_model")
@@ -42,16 +42,16 @@ def _there(planned: Passes, target: Target) -> DataFrame:
     if not target.table.exists(planned.spark):
         nothing = planned.questions.where("false").select(*target.key, "fingerprint")
         empty = {it: F.lit(None).cast("string") for it in ("template", "model")}
-        return nothing.withColumns(empty).withColumn("_there", F.lit(True))
+        return nothing.withColumns(empty).withColumn("_flow_there", F.lit(True))
     found = target.table.read(planned.spark).select(*target.key, *columns)
-    return found.withColumn("_there", F.lit(True))
+    return found.withColumn("_flow_there", F.lit(True))
 
 
 def _letters(planned: Passes, target: Target) -> DataFrame:
     if not target.errors.exists(planned.spark):
         nothing = planned.questions.where("false").select(*target.key)
-        return nothing.withColumn("_retryable", F.lit(True))
+        return nothing.withColumn("_flow_retryable", F.lit(True))
     letters = target.errors.read(planned.spark)
     return letters.select(
-        *target.key, F.coalesce("error.retryable", F.lit(False)).alias("_retryable")
+        *target.key, F.coalesce("error.retryable", F.lit(False)).alias("_flow_retryable")
     )

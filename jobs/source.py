@@ -4,16 +4,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from chains.base import Chain
 from chains.errors import SettingsError, TableError
+from jobs.changes import comparable
 from jobs.settings import Settings, SourceSettings
 from udfs.columns import completion_type
 from udfs.delta import Table
-from udfs.work import PART_ERROR, variable
+from udfs.names import quoted
+from udfs.work import FLOW, PART_ERROR, variable
 
 _KINDS: Mapping[str, tuple[type[T.DataType], ...]] = {
     "string": (T.StringType,),
@@ -23,13 +25,7 @@ _KINDS: Mapping[str, tuple[type[T.DataType], ...]] = {
     "any": (T.DataType,),
 }
 _TARGET_COLUMNS = {*completion_type(T.StringType()).fieldNames(), "source", "paid_by"}
-# What the flow puts beside a row's key and kept columns on their way.
-_FLOW_COLUMNS = {
-    *("_question", "_length", "_begins", "_parts", "_part", "_text", "_failed", PART_ERROR),
-    *("_task", "_rows", "_unasked", "_model_number", "_code", "_net", "_rank"),
-    *("_there", "_retryable", "_empty"),
-}
-_VARIABLES = variable("")
+_ON_THE_WAY = (FLOW, variable(""), PART_ERROR)
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,7 @@ def check_names(ref: str, names: Iterable[str]) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    return name in _TARGET_COLUMNS | _FLOW_COLUMNS or name.startswith(_VARIABLES)
+    return name in _TARGET_COLUMNS or name.startswith(_ON_THE_WAY)
 
 
 def type_of(ref: str, rows: DataFrame, column: str) -> T.DataType:
@@ -131,9 +127,8 @@ def _last_of_each_key(rows: DataFrame, source: SourceSettings) -> DataFrame:
     """Return the newest row of each key."""
     if source.order_by is None:
         raise SettingsError("source.order_by: source.duplicates=last needs the column to order")
-    newest = Window.partitionBy(*source.key).orderBy(F.desc(source.order_by), *_tie_break(rows))
-    return rows.withColumn("_rank", F.row_number().over(newest)).where("_rank = 1").drop("_rank")
-
-
-def _tie_break(rows: DataFrame) -> list[Column]:
-    return [F.xxhash64(*rows.columns)]
+    tie_break = F.xxhash64(*(comparable(rows, quoted(it)) for it in rows.columns))
+    newest = Window.partitionBy(*source.key).orderBy(F.desc(source.order_by), tie_break)
+    row = F.struct(*(F.col(quoted(it)) for it in rows.columns))
+    ranked = rows.select(row.alias("row"), F.row_number().over(newest).alias("rank"))
+    return ranked.where("rank = 1").select("row.*")

@@ -86,18 +86,22 @@ class Target:
     def _fresh(self, questions: DataFrame, spark: SparkSession, base: int) -> DataFrame:
         """Return the questions whose rows the target lacks, or has for another question.
 
-        Neither an empty input nor a row that cannot be asked has a fingerprint: `_empty` tells them
-        apart.
+        Neither an empty input nor a row that cannot be asked has a fingerprint: `_flow_empty` tells
+        them apart.
         """
         if base < 0 or self.mode == "overwrite":
             return questions
         there = self.table.read(spark, base)
         if self.mode == "append":
             return with_keys(questions, there.select(*self.key), self.key, "left_anti")
-        empty = F.coalesce(F.col("error.code") == EmptyInput.code, F.lit(False)).alias("_empty")
-        columns = (*self.key, "fingerprint", "_empty")
+        empty = F.coalesce(F.col("error.code") == EmptyInput.code, F.lit(False)).alias(
+            "_flow_empty"
+        )
+        columns = (*self.key, "fingerprint", "_flow_empty")
         has = there.select(*self.key, "fingerprint", empty)
-        return with_keys(questions.select("*", empty), has, columns, "left_anti").drop("_empty")
+        return with_keys(questions.select("*", empty), has, columns, "left_anti").drop(
+            "_flow_empty"
+        )
 
     def _write_answers(self, rows: DataFrame, any_rows: bool, commit: Commit) -> int:
         if self.mode == "overwrite":

@@ -20,7 +20,7 @@ from chains.models.base import ModelRef
 from udfs.passes import Counts, Paid, Pass
 from udfs.work import Work
 
-_MODEL_NUMBER = "_model_number"
+_MODEL_NUMBER = "_flow_model_number"
 
 
 class Passes:

@@ -20,7 +20,7 @@ from udfs.ledger import Ledger
 from udfs.passes import Paid, Pass, Watch, unwatched
 from udfs.work import PART_ERROR, Work, variable
 
-_PART = "_part"
+_PART = "_flow_part"
 
 
 def plan(source: DataFrame, work: Work, ledger: Ledger) -> Passes:
@@ -88,9 +88,9 @@ def _parts(current: Pass) -> DataFrame:
     """Return a prepared row for each part of each long input."""
     cut = variable(str(current.work.chain.long_variable))
     key = list(current.work.key)
-    long = current.questions.where("_parts is not null")
-    parts = long.select(*key, F.posexplode("_parts").alias(_PART, "_text"))
-    return current.source.drop(cut).join(parts, key).withColumnRenamed("_text", cut)
+    long = current.questions.where("_flow_parts is not null")
+    parts = long.select(*key, F.posexplode("_flow_parts").alias(_PART, "_flow_text"))
+    return current.source.drop(cut).join(parts, key).withColumnRenamed("_flow_text", cut)
 
 
 def _shortened(rows: DataFrame, work: Work, answered: DataFrame) -> DataFrame:
@@ -103,12 +103,12 @@ def _shortened(rows: DataFrame, work: Work, answered: DataFrame) -> DataFrame:
         F.array_sort(F.collect_list(F.struct(_PART, "result"))), lambda part: part["result"]
     )
     stand_in = answered.groupBy(*work.key).agg(
-        F.array_join(in_order, PART_SEPARATOR).alias("_text"),
-        F.expr(f"min_by(error, {_PART}) FILTER (WHERE error IS NOT NULL)").alias("_failed"),
+        F.array_join(in_order, PART_SEPARATOR).alias("_flow_text"),
+        F.expr(f"min_by(error, {_PART}) FILTER (WHERE error IS NOT NULL)").alias("_flow_failed"),
     )
     joined = rows.join(stand_in.localCheckpoint(), list(work.key), "left")
     return (
-        joined.withColumn(cut, F.coalesce("_text", cut))
-        .withColumn(PART_ERROR, F.coalesce("_failed", PART_ERROR))
-        .drop("_text", "_failed")
+        joined.withColumn(cut, F.coalesce("_flow_text", cut))
+        .withColumn(PART_ERROR, F.coalesce("_flow_failed", PART_ERROR))
+        .drop("_flow_text", "_flow_failed")
     )

@@ -24,7 +24,7 @@ def length(chain: Chain) -> Column:
 
 
 def beginning(chain: Chain) -> list[Column]:
-    """Return the column `_begins` of a prepared row; none where the template has one variable.
+    """Return the column `_flow_begins` of a prepared row; none where the template has one variable.
 
     In the order of the prompt: hashes of the first variable and of all but the last, which order
     rows by what they share, and the bytes of both.
@@ -38,7 +38,7 @@ def beginning(chain: Chain) -> list[Column]:
         _bytes(leading[:1]).alias("first_bytes"),
         _bytes(leading).alias("leading_bytes"),
     )
-    return [begins.alias("_begins")]
+    return [begins.alias("_flow_begins")]
 
 
 def repeated_bytes(begins: Column) -> Column:
@@ -58,33 +58,33 @@ def repeated_bytes(begins: Column) -> Column:
 def in_tasks_of_alike_lengths(
     payers: DataFrame, bounds: Sequence[int], work: Sequence[float], rounds: Sequence[Round]
 ) -> DataFrame:
-    """Return the rows with `_task`: classes of alike lengths, longest first, laid over the tasks.
+    """Return the rows with `_flow_task`: classes of alike lengths, longest first, over the tasks.
 
     `bounds` part the classes, `work` is the share of each. Rows as long as several bounds are
     spread over all the classes between them, so that equal lengths still use every task.
     """
-    length, hashed = F.col("_length"), F.xxhash64(*payers.columns)
+    length, hashed = F.col("_flow_length"), F.xxhash64(*payers.columns)
     first = reduce(add, ((length < bound).cast("int") for bound in bounds), F.lit(0))
     last = reduce(add, ((length <= bound).cast("int") for bound in bounds), F.lit(0))
     in_class = (first + F.pmod(hashed, last - first + 1)).cast("int")
     within = F.pmod(F.xxhash64(hashed), F.lit(1000)) / 1000
     before = list(accumulate(work, initial=0.0))
     place = _of(before, in_class) + within * _of(work, in_class)
-    return payers.withColumn("_task", _task(place, rounds))
+    return payers.withColumn("_flow_task", _task(place, rounds))
 
 
 def in_tasks_of_as_many_rows(payers: DataFrame, tasks: int) -> DataFrame:
-    """Return the rows with `_task`: dealt out in turn, since a hash leaves tasks a tenth apart."""
-    return payers.repartition(tasks).withColumn("_task", F.spark_partition_id())
+    """Return the rows with `_flow_task`: dealt out in turn; by a hash, tasks are a tenth apart."""
+    return payers.repartition(tasks).withColumn("_flow_task", F.spark_partition_id())
 
 
 def in_tasks_of_like_beginnings(payers: DataFrame, tasks: int) -> DataFrame:
-    """Return the rows with `_task`: in the order of what they begin with, cut into equal tasks.
+    """Return the rows with `_flow_task`: ordered by what they begin with, cut into equal tasks.
 
     What more rows share than a task has is cut by length. Costs a small job, which samples.
     """
-    ranged = payers.repartitionByRange(tasks, F.col("_begins"), F.desc("_length"))
-    return ranged.withColumn("_task", F.spark_partition_id())
+    ranged = payers.repartitionByRange(tasks, F.col("_flow_begins"), F.desc("_flow_length"))
+    return ranged.withColumn("_flow_task", F.spark_partition_id())
 
 
 def _bytes(names: Iterable[str]) -> Column:

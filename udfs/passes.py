@@ -139,7 +139,7 @@ class Pass:
         self._journal: str | None = None
         self._taking: Future[None] | None = None
         self._submitted: Submitted | None = None
-        self._begins = [F.col("_begins")] if beginning(work.chain) else []
+        self._begins = [F.col("_flow_begins")] if beginning(work.chain) else []
         self.questions = self._ask(last, count_tokens or budget.needs_tokens).persist(
             StorageLevel.MEMORY_AND_DISK
         )
@@ -158,8 +158,8 @@ class Pass:
             F.count_distinct(*self.work.key).alias("keys"),
             F.count_if(skipped).alias("skipped"),
             F.count_if(F.col("error").isNotNull() & ~skipped).alias("failed"),
-            F.count("_parts").alias("long"),
-            F.coalesce(F.sum(F.size("_parts")), F.lit(0)).alias("parts"),
+            F.count("_flow_parts").alias("long"),
+            F.coalesce(F.sum(F.size("_flow_parts")), F.lit(0)).alias("parts"),
         ).first()
         missed = partial(F.when, ~F.col("known"))
         prompts = self.prompts.agg(
@@ -167,8 +167,8 @@ class Pass:
             F.count_if("known").alias("hits"),
             F.count_if(~F.col("known")).alias("misses"),
             F.sum(missed(F.col("input_tokens"))).alias("input_tokens"),
-            F.percentile_approx(missed(F.col("_length")), SHARES).alias("lengths"),
-            F.coalesce(F.sum(missed(F.col("_length"))), F.lit(0)).alias("text_bytes"),
+            F.percentile_approx(missed(F.col("_flow_length")), SHARES).alias("lengths"),
+            F.coalesce(F.sum(missed(F.col("_flow_length"))), F.lit(0)).alias("text_bytes"),
             *(repeated_bytes(missed(it)).alias("repeated_bytes") for it in self._begins),
         ).first()
         assert rows is not None
@@ -260,30 +260,30 @@ class Pass:
         chain, of_row = self.work.chain, [*self.work.key, *self.work.keep]
         asked = self.source.select(
             *of_row,
-            length(chain).alias("_length"),
+            length(chain).alias("_flow_length"),
             *beginning(chain),
             PART_ERROR,
-            ask(self.work.variables()).alias("_question"),
+            ask(self.work.variables()).alias("_flow_question"),
         )
         asks = F.col(PART_ERROR).isNull()
-        parts = F.when(asks, F.col("_question.parts"))
+        parts = F.when(asks, F.col("_flow_question.parts"))
         too_long = F.when(parts.isNotNull() & F.lit(last), error_column(too_many_rounds()))
         return asked.select(
             *of_row,
-            "_length",
+            "_flow_length",
             *self._begins,
-            F.when(asks, F.col("_question.fingerprint")).alias("fingerprint"),
-            F.coalesce(PART_ERROR, "_question.error", too_long).alias("error"),
-            F.when(~F.lit(last), parts).alias("_parts"),
-            F.col("_question.input_tokens").alias("input_tokens"),
+            F.when(asks, F.col("_flow_question.fingerprint")).alias("fingerprint"),
+            F.coalesce(PART_ERROR, "_flow_question.error", too_long).alias("error"),
+            F.when(~F.lit(last), parts).alias("_flow_parts"),
+            F.col("_flow_question.input_tokens").alias("input_tokens"),
         )
 
     def _broken_keys(self) -> TableError:
         key = list(self.work.key)
-        rows = self.questions.groupBy(*key).agg(F.count("*").alias("_rows"))
+        rows = self.questions.groupBy(*key).agg(F.count("*").alias("_flow_rows"))
         is_null = reduce(or_, (F.col(column).isNull() for column in key))
-        broken = rows.where((F.col("_rows") > 1) | is_null).limit(3).collect()
-        found = "; ".join(f"{[it[k] for k in key]!r:.80} {it['_rows']} times" for it in broken)
+        broken = rows.where((F.col("_flow_rows") > 1) | is_null).limit(3).collect()
+        found = "; ".join(f"{[it[k] for k in key]!r:.80} {it['_flow_rows']} times" for it in broken)
         return TableError(
             f"table {self.work.source}, key {key}: expected each key once and not null, found "
             f"{found}. Set source.key to columns that name a row, or source.duplicates to last"
@@ -293,8 +293,8 @@ class Pass:
         asked = self.questions.where("fingerprint is not null")
         prompts = asked.groupBy("fingerprint").agg(
             F.min(F.struct(*self.work.key)).alias("payer"),
-            F.first("_length").alias("_length"),
-            *(F.first(it).alias("_begins") for it in self._begins),
+            F.first("_flow_length").alias("_flow_length"),
+            *(F.first(it).alias("_flow_begins") for it in self._begins),
             F.first("input_tokens").alias("input_tokens"),
         )
         if not self.work.reuse or self._ledger_rows is None:
@@ -355,8 +355,8 @@ class Pass:
         counts, size = self.counts, TaskSize.of(self.work.pinned.model.kind)
         rounds = size.rounds(counts.misses, self.spark.sparkContext.defaultParallelism)
         tasks = sum(it.tasks for it in rounds)
-        payers = self._asked.select("payer.*", "_length", *self._begins)
-        order = [F.desc("_length")]
+        payers = self._asked.select("payer.*", "_flow_length", *self._begins)
+        order = [F.desc("_flow_length")]
         if counts.repeated_bytes > WORTH_SHARING * counts.text_bytes:
             laid_out = in_tasks_of_like_beginnings(payers, tasks)
             order = [*self._begins, *order]
@@ -367,7 +367,7 @@ class Pass:
         else:
             laid_out = in_tasks_of_as_many_rows(payers, tasks)
         rows = self.source.join(laid_out, list(self.work.key))
-        return rows.repartitionById(tasks, F.col("_task")).sortWithinPartitions(*order)
+        return rows.repartitionById(tasks, F.col("_flow_task")).sortWithinPartitions(*order)
 
     # -- rows
 

@@ -17,6 +17,8 @@ from udfs.completion import variables_struct
 from udfs.schema import check_names, result_type
 
 PART_ERROR = "_part_error"
+FLOW = "_flow_"
+"""With it begins every column that a flow puts beside a row's key and kept columns."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def completed(
     `typed`, `result` has the type of the response schema, otherwise it is text.
     """
     of_row = [*work.key, *work.keep]
-    asked = questions.select(*of_row, "fingerprint", F.col("error").alias("_unasked"))
+    asked = questions.select(*of_row, "fingerprint", F.col("error").alias("_flow_unasked"))
     joined = asked.join(answers, "fingerprint", "left")
     return joined.select(*of_row, *_completion(work, run_id, typed))
 
@@ -139,7 +141,7 @@ def _completion(work: Work, run_id: str, typed: bool) -> list[Column]:
     not_asked = F.when(~answered, error_column(Pending("not asked in this run")))
     given = {
         "result": typed_result(work) if typed else F.col("result"),
-        "error": F.coalesce("_unasked", "error", not_asked),
+        "error": F.coalesce("_flow_unasked", "error", not_asked),
         "cached": answered & ~ours,
         "chain": F.coalesce("chain", F.lit(work.chain.ref)),
         "template": F.coalesce("template", F.lit(work.chain.template.ref)),

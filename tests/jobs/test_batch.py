@@ -287,7 +287,7 @@ def test_a_source_that_is_no_table_is_named(spark, job, tmp_path):
         ("source.key=result", "has its own"),
         ("source.key=[id, SOURCE]", r"\['SOURCE'\].*has its own"),
         ("target.keep=[Result]", r"\['Result'\].*has its own"),
-        ("target.keep=[_Length]", r"\['_Length'\].*has its own"),
+        ("target.keep=[_Flow_length]", r"\['_Flow_length'\].*has its own"),
         ("target.keep=[_variable_document]", "has its own"),
         ("target.keep=[ID]", r"target.keep name \['ID', 'id'\]"),
         ("target.keep=[pages, pages]", r"target.keep name \['pages', 'pages'\]"),
@@ -299,7 +299,7 @@ def test_a_misfitting_column_is_named_before_any_model_is_loaded(
     write(
         [("a", "text", 1, bytearray(b"x"), "r", "crm", 4, "v")],
         "id string, body string, pages int, scan binary, result string, source string, "
-        "_length int, _variable_document string",
+        "_flow_length int, _variable_document string",
     )
     with pytest.raises(TableError, match=message):
         run_batch(spark, job(assignment))
@@ -317,6 +317,18 @@ def test_the_last_of_duplicate_keys_is_kept_where_wanted(spark, job, write, read
     run_batch(spark, job(*at(endpoint, "source.duplicates=last", "source.order_by=at")))
     assert [call.key for call in endpoint.calls()] == ["new"]
     assert len(read("target")) == 1
+
+
+def test_columns_called_as_those_of_a_job_once_were_come_through(spark, job, write, read, endpoint):
+    """The column that is asked about among them, and one that no hash takes."""
+    write(
+        [("a", "key=old", 1, 7, {"x": 1}), ("a", "key=new", 2, 8, {"y": 2})],
+        "id string, _rank string, row int, _length int, `m.ap` map<string, int>",
+    )
+    last = ("source.duplicates=last", "source.order_by=row", "source.columns.document=_rank")
+    run_batch(spark, job(*at(endpoint, *last, "target.keep=[_length, row]")))
+    assert [call.key for call in endpoint.calls()] == ["new"]
+    assert [(it["_length"], it["row"]) for it in read("target")] == [(8, 2)]
 
 
 def test_a_table_that_the_job_did_not_write_is_not_merged_into(spark, job, write, tmp_path):

@@ -114,7 +114,7 @@ def test_rows_that_a_server_answers_lie_in_few_equal_tasks_of_all_lengths(spark,
     )
     asked = Work(pin(SUMMARIZE, server), ("id",), {})
     with flow.plan(source, asked, ledger) as planned:
-        tasks = planned.passes[0]._misses().select("_length").rdd.glom().collect()
+        tasks = planned.passes[0]._misses().select("_flow_length").rdd.glom().collect()
     lengths = [[row[0] for row in task] for task in tasks]
     assert [len(it) for it in lengths] == pytest.approx([50] * 4, abs=2)
     assert all(it == sorted(it, reverse=True) for it in lengths)
