@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 from jobs.changes import MARK, Changes, comparable, has_marks, with_keys
 from jobs.source import Source
 from udfs.ledger import retryable
+from udfs.names import column_of, quoted
 from udfs.work import Work
 
 
@@ -39,7 +40,9 @@ def from_feed(
     looked_up = looked_up.distinct().localCheckpoint()
     rows, gone = _told(with_keys(net, looked_up, key, "left_anti"), key)
     if not looked_up.isEmpty():
-        found = with_keys(source.rows, looked_up, key, "left_semi").select(*rows.columns)
+        found = with_keys(source.rows, looked_up, key, "left_semi").select(
+            *map(quoted, rows.columns)
+        )
         rows = rows.unionByName(found)
         gone = gone.unionByName(with_keys(looked_up, found, key, "left_anti"))
     rows, gone = rows.persist(), gone.persist()
@@ -101,10 +104,9 @@ def _net(feed: DataFrame, work: Work) -> DataFrame:
 
 
 def _used(feed: DataFrame, work: Work) -> list[str]:
-    """Return the columns that the flow reads; of `a.b` it is `a`. Spark's names have no case."""
-    names = {it.casefold() for it in (*work.key, *work.keep, *work.columns.values())}
-    roots = names | {name.partition(".")[0] for name in names}
-    return [it for it in feed.columns if it.casefold() in roots]
+    """Return the columns that the flow reads, in backticks. Spark's names have no case."""
+    used = {column_of(it).lower() for it in (*work.key, *work.keep, *work.columns.values())}
+    return [quoted(it) for it in feed.columns if it.lower() in used]
 
 
 def _doubtful(

@@ -7,6 +7,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from udfs.names import column_of
+
 MARK = "deleted_at"
 
 
@@ -45,9 +47,14 @@ class Changes:
             frame.unpersist()
 
 
+def has_column(rows: DataFrame, name: str) -> bool:
+    """Whether rows have a column of this name, which may be in backticks; case does not matter."""
+    return column_of(name).lower() in (it.lower() for it in rows.columns)
+
+
 def has_marks(target: DataFrame, keep: Sequence[str]) -> bool:
     """Whether a target's column `deleted_at` is a refresh's, not a kept one of its source."""
-    return MARK in target.columns and MARK not in keep
+    return has_column(target, MARK) and MARK not in (it.lower() for it in keep)
 
 
 def same_values(
@@ -59,7 +66,7 @@ def same_values(
     """
     same = F.lit(True)
     for column in columns:
-        if column not in right.columns:
+        if not has_column(right, column):
             return F.lit(False)
         mine, theirs = (
             comparable(frame, column, f"{name}.{column}")
@@ -70,10 +77,11 @@ def same_values(
 
 
 def comparable(rows: DataFrame, column: str, name: str | None = None) -> Column:
-    """Return a column in a form that Spark compares and hashes; it does not do so with maps."""
+    """Return a column in a form that Spark compares and hashes; not so maps and variants."""
     kind = rows.select(F.col(column)).schema[0].dataType
     value = F.col(name or column)
-    return value if isinstance(kind, T.AtomicType) else F.to_json(F.struct(value.alias("it")))
+    compares = isinstance(kind, T.AtomicType) and not isinstance(kind, T.VariantType)
+    return value if compares else F.to_json(F.struct(value.alias("it")))
 
 
 def with_keys(rows: DataFrame, keys: DataFrame, key: Sequence[str], how: str) -> DataFrame:

@@ -3,7 +3,7 @@
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.changes import MARK, Changes, has_marks, same_values, with_keys
+from jobs.changes import MARK, Changes, has_column, has_marks, same_values, with_keys
 from jobs.refresh_settings import OnDelete
 from jobs.source import Source
 from udfs.ledger import Ledger, retryable
@@ -43,7 +43,7 @@ def compare(
 
 def standing(target: DataFrame, work: Work) -> DataFrame:
     """Return what a target has of each row: key, question, kept columns, whether it is marked."""
-    kept = [name for name in work.keep if name in target.columns]
+    kept = [name for name in work.keep if has_column(target, name)]
     marked = has_marks(target, work.keep)
     mark = F.col(MARK) if marked else F.lit(None).cast("timestamp").alias(MARK)
     code = F.col("error.code").alias("_flow_code")

@@ -14,7 +14,7 @@ from jobs.changes import comparable
 from jobs.settings import Settings, SourceSettings
 from udfs.columns import completion_type
 from udfs.delta import Table
-from udfs.names import quoted
+from udfs.names import is_field, quoted
 from udfs.work import FLOW, PART_ERROR, variable
 
 _KINDS: Mapping[str, tuple[type[T.DataType], ...]] = {
@@ -76,6 +76,11 @@ def _check_columns(ref: str, rows: DataFrame, settings: Settings, chain: Chain) 
     for column in [*names, *order_by]:
         type_of(ref, rows, column)
     check_names(ref, names)
+    if quoted_keys := [it for it in settings.source.key if "`" in it]:
+        raise TableError(
+            f"table {ref}: source.key names {quoted_keys}; expected columns that need no "
+            "backticks: rename them in a view of the source"
+        )
 
 
 def check_variables(ref: str, rows: DataFrame, columns: Mapping[str, str], chain: Chain) -> None:
@@ -96,6 +101,11 @@ def check_names(ref: str, names: Iterable[str]) -> None:
     Case does not tell columns of a Delta table apart, whatever Spark is set to.
     """
     names = sorted(names)
+    if fields := [it for it in names if is_field(it)]:
+        raise TableError(
+            f"table {ref}: source.key and target.keep name {fields}, fields of a column; expected "
+            "columns: give them names of their own in a view of the source"
+        )
     taken = [it for it in names if _is_ours(it.lower())]
     if taken:
         raise TableError(

@@ -9,7 +9,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from chains.errors import EmptyInput, JobError, TableError
-from jobs.changes import with_keys
+from jobs.changes import has_column, with_keys
 from jobs.fitting import check_names, check_types
 from jobs.settings import TargetSettings
 from udfs.cascade import Passes
@@ -45,8 +45,9 @@ class Target:
         if self.table.version(spark) < 0:
             self.table.check_home(spark)
             return
-        needed = {*self.key, "fingerprint", "error", "run_id"}
-        missing = sorted(needed - set(self.table.read(spark).columns))
+        there = self.table.read(spark)
+        needed = (*self.key, "fingerprint", "error", "run_id")
+        missing = sorted(it for it in needed if not has_column(there, it))
         if missing and self.mode != "overwrite":
             raise TableError(
                 f"target.table {self.table.name!r}: expected a table that this job wrote; it has "

@@ -36,6 +36,18 @@ def parts(name: str) -> list[str]:
     return found
 
 
+def column_of(name: str) -> str:
+    """Return the column that a column's name begins with, unquoted: of `a.b` and `a`.b it is a."""
+    part = _PART.match(name)
+    return name if part is None else part[1].replace("``", "`") if part[1] else part[2]
+
+
+def is_field(name: str) -> bool:
+    """Whether a column's name goes on to a field within the column."""
+    part = _PART.match(name)
+    return part is not None and part.end() < len(name)
+
+
 def quoted(*parts: str) -> str:
     """Return a name for SQL: its parts in backticks."""
     return ".".join("`" + it.replace("`", "``") + "`" for it in parts)

@@ -290,6 +290,8 @@ def test_a_source_that_is_no_table_is_named(spark, job, tmp_path):
         ("target.keep=[_Flow_length]", r"\['_Flow_length'\].*has its own"),
         ("target.keep=[_variable_document]", "has its own"),
         ("target.keep=[ID]", r"target.keep name \['ID', 'id'\]"),
+        ("target.keep=[place.x]", r"target.keep name \['place.x'\], fields of a column"),
+        ("source.key=[id, '`p.l`']", r"source.key names \['`p.l`'\]"),
         ("target.keep=[pages, pages]", r"target.keep name \['pages', 'pages'\]"),
     ],
 )
@@ -297,9 +299,9 @@ def test_a_misfitting_column_is_named_before_any_model_is_loaded(
     spark, job, write, tmp_path, assignment, message
 ):
     write(
-        [("a", "text", 1, bytearray(b"x"), "r", "crm", 4, "v")],
+        [("a", "text", 1, bytearray(b"x"), "r", "crm", 4, "v", (1,), "p")],
         "id string, body string, pages int, scan binary, result string, source string, "
-        "_flow_length int, _variable_document string",
+        "_flow_length int, _variable_document string, place struct<x: int>, `p.l` string",
     )
     with pytest.raises(TableError, match=message):
         run_batch(spark, job(assignment))

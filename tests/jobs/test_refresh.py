@@ -190,6 +190,33 @@ def test_columns_named_in_another_case_are_followed_too(refresh, source, endpoin
     assert asked(endpoint) == ["a", "b", "b2", "c", "e"]
 
 
+def test_another_case_in_the_settings_changes_no_row(refresh, source, endpoint):
+    refresh(endpoint, "target.keep=[page]")
+    report = refresh(endpoint, "source.key=ID", "target.keep=[PAGE]")
+    assert (report.how, report.rows["candidates"]) == ("comparison", 0)
+
+
+@pytest.mark.parametrize("how", ["feed", "comparison"])
+def test_variants_and_names_in_backticks_are_followed(refresh, endpoint, spark, tmp_path, how):
+    path = f"{tmp_path}/odd"
+    spark.sql(
+        f"create table delta.`{path}` using delta tblproperties ({FEED} = {how == 'feed'}) "
+        "as select id, 'key=' || id `a.b`, id `c.d`, parse_json('[1]') v "
+        "from values ('x'), ('y'), ('z') as (id)"
+    )
+    odd = ("source.columns.document=`a.b`", "target.keep=['`c.d`', v]", f"source.table={path}")
+    refresh(endpoint, *odd)
+    spark.sql(f"update delta.`{path}` set v = parse_json('[2]') where id = 'x'")
+    spark.sql(f"update delta.`{path}` set `a.b` = 'key=y2', `c.d` = 'y2' where id = 'y'")
+    report = refresh(endpoint, *odd)
+    assert (report.how, report.rows["updated"]) == (how, 2)
+    assert asked(endpoint) == ["x", "y", "y2", "z"]
+    target = spark.read.format("delta").load(f"{tmp_path}/target")
+    kept = target.selectExpr("id", "`c.d`", "to_json(v)").sort("id").collect()
+    assert [tuple(it) for it in kept] == [("x", "x", "[2]"), ("y", "y2", "[1]"), ("z", "z", "[1]")]
+    assert refresh(endpoint, *odd).rows["candidates"] == 0
+
+
 @pytest.mark.parametrize("how", ["feed", pytest.param("comparison", marks=long)])
 def test_a_plan_counts_what_the_refresh_would_ask(refresh, source, endpoint, spark, tmp_path, how):
     refresh(endpoint)
