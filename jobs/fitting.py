@@ -29,20 +29,18 @@ def check_names(spark: SparkSession, table: Table, names: Iterable[str]) -> None
 
 
 def check_types(
-    table: Table, work: Work, rows: DataFrame, result: T.DataType | None = None
+    name: str, there: DataFrame, work: Work, rows: DataFrame, result: T.DataType | None = None
 ) -> None:
     """Raise TableError for other types: Delta would cast what it merges, and make 0 of 0.5.
 
-    `rows` are the source's; `result` is the type of their answers where it is not the chain's.
+    `there` is the table of this name. `rows` are the source's; `result` is the type of their
+    answers where it is not the chain's.
     """
-    spark = rows.sparkSession
-    if table.version(spark) < 0:
-        return
     now = rows.select(*work.key, *work.keep).schema
     now = T.StructType([*now.fields, T.StructField("result", result or work.result_type)])
-    if found := list(misfits(table.read(spark).schema, now, "")):
+    if found := list(misfits(there.schema, now, "")):
         raise TableError(
-            f"target.table {table.name!r}: its columns cannot hold what a run would write now: "
+            f"target.table {name!r}: its columns cannot hold what a run would write now: "
             f"{'; '.join(found)}. Choose another table, or change its columns"
         )
 

@@ -96,8 +96,7 @@ def run_plan(spark: SparkSession, settings: Settings, sample: int = 0) -> PlanRe
         source = open_source(spark, settings, work.chain)
         work = replace(work, source=source.ref)
         target = Target.of(settings.target, settings.source.key)
-        target.check(spark)
-        target.check_columns(spark, work, source.rows)
+        target.check(spark, work, source.rows)
     with clock.step("plan"):
         ledger = Ledger(Table.named(settings.ledger.table))
         found = _found(spark, settings, work, source, ledger)

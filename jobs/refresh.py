@@ -47,7 +47,7 @@ def _run(
         work = pin_work(settings)
         target = RefreshTarget.open(spark, settings)
         source = open_source(spark, settings, work.chain)
-        target.target.check_columns(spark, work, source.rows)
+        target.target.check(spark, work, source.rows)
         work = run.pinned(replace(work, source=source.ref))
         ledger = Ledger(Table.named(settings.ledger.table))
         ledger.open(spark)

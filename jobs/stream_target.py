@@ -184,7 +184,8 @@ def check_target(settings: StreamSettings, work: Work, rows: DataFrame) -> None:
     spark, target = rows.sparkSession, Table.named(settings.target.table)
     for table, result in ((target, work.result_type), (target.beside("_errors"), T.StringType())):
         check_names(spark, table, (*work.key, *work.keep))
-        check_types(table, work, rows, result)
+        if table.version(spark) >= 0:
+            check_types(table.name, table.read(spark), work, rows, result)
     if target.version(spark) < 0:
         return
     there = target.read(spark)

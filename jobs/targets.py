@@ -40,29 +40,29 @@ class Target:
         """The dead-letter table."""
         return self.table.beside("_errors")
 
-    def check(self, spark: SparkSession) -> None:
-        """Raise TableError where no run could write a table of this name, or did not write it."""
+    def check(self, spark: SparkSession, work: Work, rows: DataFrame) -> None:
+        """Raise TableError where no run could write these tables, or did not write the target.
+
+        `rows` are the source's.
+        """
         if self.table.version(spark) < 0:
             self.table.check_home(spark)
-            return
-        there = self.table.read(spark)
+        elif self.mode != "overwrite":
+            there = self.table.read(spark)
+            self._check_origin(there)
+            check_types(self.table.name, there, work, rows)
+        for table in (self.table, self.errors):
+            check_names(spark, table, (*work.key, *work.keep))
+
+    def _check_origin(self, there: DataFrame) -> None:
         needed = (*self.key, "fingerprint", "error", "run_id")
         missing = sorted(it for it in needed if not has_column(there, it))
-        if missing and self.mode != "overwrite":
+        if missing:
             raise TableError(
                 f"target.table {self.table.name!r}: expected a table that this job wrote; it has "
                 f"no columns {missing}. Choose another table, or target.mode overwrite"
             )
 
-    def check_columns(self, spark: SparkSession, work: Work, rows: DataFrame) -> None:
-        """Raise TableError where target or dead letters cannot hold what a run would write.
-
-        `rows` are the source's.
-        """
-        for table in (self.table, self.errors):
-            check_names(spark, table, (*work.key, *work.keep))
-        if self.mode != "overwrite":
-            check_types(self.table, work, rows)
 
     def write(self, answered: Passes, run_id: str) -> "Written":
         """Write what changed. A run that finds the target as it should be commits nothing.
