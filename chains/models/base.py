@@ -35,7 +35,7 @@ class Parameters(BaseModel):
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one or more calls; None where the model did not say."""
+    """Tokens of one or more calls as far as the model said; None where it said nothing."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -48,7 +48,7 @@ class Usage:
 
 
 def _sum(a: int | None, b: int | None) -> int | None:
-    return None if a is None or b is None else a + b
+    return None if a is None and b is None else (a or 0) + (b or 0)
 
 
 @dataclass(frozen=True)

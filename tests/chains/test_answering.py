@@ -334,7 +334,7 @@ def test_a_second_ask_that_fails_leaves_the_first_answer_and_is_counted():
     (completion,) = complete(JSON, Scripted(in_turn(answer("three"), RateLimited("429"))), "a")
     assert (code(completion), completion.raw) == ("unparsable", "three")
     assert completion.flags == (ASKED_TWICE,)
-    assert (completion.input_tokens, completion.latency_ms) == (None, 5.0)
+    assert (completion.input_tokens, completion.latency_ms) == (10, 5.0)
 
 
 def test_a_mended_answer_is_flagged_and_not_asked_again():
