@@ -5,10 +5,10 @@ a column of integers from nothing but digits, of at most 64 bits, and anything e
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from chains.definitions import definitions
+from chains.definitions import definitions, kinds
 
 _EXACT_IN_FLOATS = 2**53
 
@@ -50,17 +50,17 @@ def _of_form(value: Any, form: Mapping[str, Any], defs: Mapping[str, Any]) -> An
         case list():
             return [_typed(it, form.get("items"), defs) for it in value]
         case int() | float() if not isinstance(value, bool):
-            return _number(value, form.get("type", ()))
+            return _number(value, kinds(form))
     return value
 
 
-def _number(value: float, kinds: str | list[str]) -> float:
-    """Return a number as the one of `kinds` that it can be; a float takes large integers too."""
-    if "integer" in kinds and value == int(value):
+def _number(value: float, allowed: Collection[str]) -> float:
+    """Return a number as the one of the types that it can be; a float takes large integers too."""
+    if "integer" in allowed and value == int(value):
         if not -(2**63) <= value < 2**63:
             raise OutOfRange("the answer has an integer of more than 64 bits")
         return int(value)
-    if "number" in kinds and abs(value) > _EXACT_IN_FLOATS:
+    if "number" in allowed and abs(value) > _EXACT_IN_FLOATS:
         if abs(value) > sys.float_info.max:
             raise OutOfRange("the answer has a number beyond the largest float")
         return float(value)

@@ -5,7 +5,7 @@ from typing import Any
 
 from pyspark.sql import types as T
 
-from chains.definitions import definitions
+from chains.definitions import definitions, kinds
 from chains.errors import SettingsError
 
 _SCALARS: dict[str, T.DataType] = {
@@ -20,9 +20,9 @@ REFUSED_BY_DELTA = frozenset(" ,;{}()\n\t=")  # in names, where columns are not 
 def result_type(schema: Mapping[str, Any] | None) -> T.DataType:
     """Return the type of the `result` column; free text (None) is a string.
 
-    Objects become structs, arrays become arrays, enums their base type, an optional value (null
-    among its types) its type; references are to `$defs` or `definitions`. Raises SettingsError for
-    what has no column type; a definition that refers to itself has none.
+    Objects become structs, arrays become arrays, enums the type of their values, an optional value
+    (null among its types) its type; references are to `$defs` or `definitions`. Raises
+    SettingsError for what has no column type; a definition that refers to itself has none.
     """
     if schema is None:
         return T.StringType()
@@ -77,16 +77,13 @@ def _is_null(schema: Any) -> bool:
 
 
 def _kind(schema: Mapping[str, Any], where: str) -> str:
-    kinds = schema.get("type") or ("string" if "enum" in schema or "const" in schema else None)
-    named = [
-        kind for kind in ([kinds] if isinstance(kinds, str) else kinds or []) if kind != "null"
-    ]
+    named = [kind for kind in kinds(schema) if kind != "null"]
     if len(named) != 1 or named[0] not in {*_SCALARS, "object", "array"}:
         raise SettingsError(
             f"response schema at {where}: expected one of object, array, "
-            f"{', '.join(_SCALARS)}; found {schema.get('type')!r}"
+            f"{', '.join(_SCALARS)}; found {' and '.join(named) or 'no type'}"
         )
-    return str(named[0])
+    return named[0]
 
 
 def _struct(schema: Mapping[str, Any], defs: Mapping[str, Any], where: str) -> T.DataType:

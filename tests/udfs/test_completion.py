@@ -82,6 +82,16 @@ def test_structured_answers_are_typed(spark, endpoint):
     assert answered.first()["error"] is None
 
 
+def test_an_enum_without_a_type_has_that_of_its_values(spark):
+    chain = chain_of("{{ document }}", "{document: string}", parser=JsonParser({"enum": [1, 2]}))
+    rows = spark.createDataFrame([("1",), ("2.0",), ("3",)], "document string")
+    done = rows.transform(complete(chain, ECHO)).select("document", "completion.result")
+    assert done.schema["result"].dataType.simpleString() == "bigint"
+    assert {row["document"]: row["result"] for row in done.collect()} == {
+        "1": 1, "2.0": 2, "3": None
+    }  # fmt: skip
+
+
 def test_a_poisoned_row_stands_alone(spark):
     model = resolve_model("python:local_models:Poisoned")
     texts = [f"text {i}" for i in range(40)] + ["a poison one"]

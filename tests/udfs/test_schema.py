@@ -54,6 +54,19 @@ def test_a_definition_may_be_used_more_than_once(place):
 
 
 @pytest.mark.parametrize(
+    ("listed", "kind"),
+    [
+        ({"enum": ["a", None]}, "string"),
+        ({"enum": [1, 2]}, "bigint"),
+        ({"enum": [1, 2.5]}, "double"),
+        ({"const": True}, "boolean"),
+    ],
+)
+def test_values_that_are_listed_have_a_type(listed, kind):
+    assert result_type(listed).simpleString() == kind
+
+
+@pytest.mark.parametrize(
     ("schema", "where"),
     [
         ({"type": "object"}, "the top level"),
@@ -62,6 +75,7 @@ def test_a_definition_may_be_used_more_than_once(place):
         ({"anyOf": [{"type": "string"}, {"type": "integer"}]}, "the top level"),
         ({"anyOf": [True, {"type": "null"}]}, "the top level"),
         ({"type": "object", "properties": {"a": True}}, r"a: expected an object, found True"),
+        ({"enum": [1, "a"]}, "found integer and string"),
         ({"type": "array", "items": [{"type": "string"}]}, r"\[\]: expected an object, found \["),
         ({"type": "object", "properties": {"a": {"$ref": "#/$defs/x"}}}, r"a: .*'#/\$defs/x'"),
         ({"type": "object", "properties": {"a": {"$ref": "#"}}}, "a: .*'#'"),
