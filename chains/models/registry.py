@@ -1,5 +1,6 @@
 """From the one string that names a model to the model: resolve on the driver, load in a worker."""
 
+import gc
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib import import_module
@@ -14,6 +15,7 @@ _LOADERS = {
     "endpoint": "chains.models.endpoint.model:EndpointModel",
     "sidecar": "chains.models.sidecar.model:SidecarModel",
 }
+_NAMED: dict[str, str] = {}
 FORMS = (
     "extractive, hf:ID, path:FOLDER, models:/NAME@ALIAS, endpoint:NAME/MODEL, python:MODULE:CLASS"
 )
@@ -32,9 +34,21 @@ def resolve(spec: str, endpoints: Mapping[str, Any] | None = None) -> ModelRef:
     return resolver(spec, rest, endpoints or {})
 
 
-@lru_cache(maxsize=4)
 def load(ref: ModelRef) -> Model:
-    """Return the model, made once in each process."""
+    """Return the model, made once in each process.
+
+    Where its spec named another one before, as an alias that has moved, that one is given up first.
+    """
+    if _NAMED.setdefault(ref.spec, ref.name) != ref.name:
+        _NAMED[ref.spec] = ref.name
+        _made.cache_clear()
+        gc.unfreeze()  # a task leaves what is loaded out of collections
+        gc.collect()
+    return _made(ref)
+
+
+@lru_cache(maxsize=4)
+def _made(ref: ModelRef) -> Model:
     model: Model = import_object(_LOADERS.get(ref.kind, ref.location))(ref)
     return model
 

@@ -1,16 +1,20 @@
+import gc
 import json
 import logging
 import shutil
 import subprocess
 import sys
 import textwrap
+import weakref
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from random_model import END, START, build_seq2seq
 
 from chains.errors import ContextLengthExceeded, JobError, ModelCrashed
+from chains.models import registry
 from chains.models.base import Answer, Model, Parameters, Request, Usage
 from chains.models.transformers.model import TransformersModel, resolve_transformers
 from chains.models.transformers.prefixes import common
@@ -384,3 +388,14 @@ def test_torch_is_imported_late_and_weights_are_read_last(tiny_model):
         assert "_network" not in vars(model)
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
+
+
+def test_a_model_that_its_spec_no_longer_names_leaves_the_memory(tiny_model):
+    before = resolve_transformers(f"path:{tiny_model}", str(tiny_model))
+    model = registry.load(before)
+    model.complete([request("a")])
+    model = weakref.ref(model)
+    gc.freeze()  # as a task does
+    after = replace(before, name="tiny@another", digest="another")
+    assert registry.load(after).ref == after
+    assert model() is None
