@@ -6,6 +6,7 @@ GristmillError
 │   ├── TemplateError           a prompt template
 │   └── TableError              a table, a column or its type
 ├── ModelLoadError              the model cannot be had; no row was asked          exit 1
+├── StoreError                  the MLflow store cannot be asked; no row was       exit 1
 ├── JobError                    the run was stopped or could not finish            exit 1
 │   └── StoppedAtCap            what is left is pending                            exit 3
 └── CompletionError             one row has no answer; becomes the row's `error`
@@ -73,6 +74,10 @@ class TableError(UsageError):
 
 class ModelLoadError(GristmillError):
     """The model's files, package or endpoint cannot be had; no row was asked."""
+
+
+class StoreError(GristmillError):
+    """The MLflow store does not answer, or not as it should; no row was asked."""
 
 
 class JobError(GristmillError):

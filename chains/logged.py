@@ -102,7 +102,7 @@ def load_logged(spec: str, tracking_uri: str) -> tuple[Chain, ModelRef]:
     An alias is resolved once, here: the model's name is `NAME@VERSION`. Its digest is the one that
     was logged, so the same weights logged again are the same question. Files are fetched once into
     `$GRISTMILL_CACHE/models`; no code of the logged model is run. Raises SettingsError for another
-    form, ModelLoadError where the store, the version or its files cannot be had.
+    form, StoreError where the store cannot be asked, ModelLoadError for what it has not.
     """
     wanted = _FORM.fullmatch(spec)
     if wanted is None:

@@ -63,7 +63,7 @@ class RegisteredVersion:
 class PromptRegistry:
     """The prompts of an MLflow store; errors name the store.
 
-    Raises SettingsError where the store cannot be asked, TemplateError for what it has not.
+    Raises StoreError where the store cannot be asked, TemplateError for what it has not.
     """
 
     def __init__(self, tracking_uri: str) -> None:

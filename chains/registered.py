@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass, field
 from time import monotonic
 
-from chains.errors import SettingsError, TemplateError
+from chains.errors import SettingsError, StoreError, TemplateError
 from chains.prompt_registry import PromptRegistry, is_version
 from chains.templates import Template, load_template, released_versions
 from chains.tracking import database_is_there
@@ -72,7 +72,7 @@ class FollowedTemplate:
         if self._not_before is None or monotonic() >= self._not_before:
             try:
                 self._look()
-            except SettingsError as error:
+            except (SettingsError, StoreError) as error:
                 if self._not_before is None:
                     log.warning("%s goes on as it is: %s", self.template.ref, error)
                 self._not_before = monotonic() + self.seconds_between_failures

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chains.errors import GristmillError, ModelLoadError
+from chains.errors import GristmillError, ModelLoadError, StoreError
 from chains.secrets import without_credentials
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ def asking_mlflow(
     raised: type[GristmillError] = ModelLoadError,
     remedy: str = "log a chain with `gristmill log CONF --name NAME --alias ALIAS`",
 ) -> Iterator[None]:
-    """Keep MLflow silent, and translate whatever it raises to `raised`.
+    """Keep MLflow silent, and translate whatever it raises to StoreError.
 
-    `remedy` says what to do about what is not there.
+    What is not there is `raised`; `remedy` says what to do about it.
     """
     store = without_credentials(tracking_uri)
     try:
@@ -65,7 +65,7 @@ def asking_mlflow(
         # What follows is the values of an SQL statement, a prompt's text among them.
         said = str(error).partition("[parameters:")[0]
         said = " ".join(without_credentials(said).split())
-        raise raised(
+        raise StoreError(
             f"{failure}: the MLflow store {store!r} was asked, and {type(error).__name__} raised: "
             f"{_ends(said)}; see mlflow.tracking_uri"
         ) from error

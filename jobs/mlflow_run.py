@@ -36,7 +36,7 @@ class MlflowRun:
     """
 
     def __init__(self, settings: JobSettings, job: str, run_id: str) -> None:
-        """Begin it. Raises SettingsError where the store cannot be had."""
+        """Begin it. Raises StoreError where the store cannot be had."""
         self._settings = settings
         self._failure: Exception | None = None
         self._metrics: list[Metric] = []

@@ -113,7 +113,7 @@ class Comparison:
 class Runs:
     """The runs of an experiment; errors name the store.
 
-    Raises SettingsError where there is no such experiment, or the store cannot be asked.
+    Raises SettingsError where there is no such experiment, StoreError where none can be asked.
     """
 
     def __init__(self, conf: RunsConf) -> None:

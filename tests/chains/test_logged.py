@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chains.completion import Question
-from chains.errors import ModelLoadError, SettingsError
+from chains.errors import ModelLoadError, SettingsError, StoreError
 from chains.logged import load_logged
 from chains.models.registry import load
 from chains.tracking import connect
@@ -146,7 +146,7 @@ def test_an_unreachable_store_is_named_without_its_password(monkeypatch):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
-        with pytest.raises(ModelLoadError) as raised:
+        with pytest.raises(StoreError) as raised:
             load_logged("models:/a@b", f"http://me:hidden@127.0.0.1:{port}")
     said = str(raised.value)
     assert f"the MLflow store 'http://***@127.0.0.1:{port}' was asked" in said

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from chains import load_chain, resolve_model
-from chains.errors import SettingsError, TemplateError
+from chains.errors import SettingsError, StoreError, TemplateError
 from chains.models.registry import load
 from chains.prompt_registry import PromptRegistry
 from chains.registered import find_template, follow_template
@@ -126,14 +126,12 @@ def test_a_store_without_database_is_a_wrong_setting_and_stays_missing(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unreachable_store_is_a_wrong_setting_without_its_password(monkeypatch):
+def test_an_unreachable_store_is_named_without_its_password(monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         uri = f"http://me:hidden@127.0.0.1:{closed.getsockname()[1]}"
-        with pytest.raises(
-            SettingsError, match=r"cannot get prompt .*see mlflow\.tracking_uri"
-        ) as it:
+        with pytest.raises(StoreError, match=r"cannot get prompt .*see mlflow\.tracking_uri") as it:
             find_template("greeting@live", uri)
     assert "hidden" not in str(it.value)
 

@@ -19,7 +19,7 @@ from mlflow.models import Model
 
 import chains
 from chains.completion import result_text
-from chains.errors import ModelLoadError, SettingsError
+from chains.errors import SettingsError, StoreError
 from chains.logged import OUTPUTS, read_logged
 from chains.models.registry import load
 from chains.templates import parse_template
@@ -377,7 +377,7 @@ def test_a_failed_upload_makes_no_version_and_moves_no_alias(job, tmp_path, monk
     run_log_chain(settings, "remote", "champion")
     (tmp_path / "mlartifacts").rename(tmp_path / "away")
     (tmp_path / "mlartifacts").write_text("no folder")
-    with pytest.raises(ModelLoadError, match="cannot log 'remote': the MLflow store"):
+    with pytest.raises(StoreError, match="cannot log 'remote': the MLflow store"):
         run_log_chain(settings, "remote", "champion")
     client = connect(settings.tracking_uri)
     assert client.get_model_version_by_alias("remote", "champion").version == 1

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from deltalake import write_deltalake
 
-from chains.errors import SettingsError, TableError
+from chains.errors import StoreError, TableError
 from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from chains.templates import load_template
 from chains.tracking import connect
@@ -143,7 +143,7 @@ def _check_commands(given, failed, first, tmp_path):
 
 def test_a_store_that_cannot_be_had_stops_the_run_before_it_pays(spark, job, endpoint):
     away = "mlflow.tracking_uri=sqlite:////dev/null/mlflow.db"
-    with pytest.raises(SettingsError, match=r"mlflow.experiment: .* nothing was asked"):
+    with pytest.raises(StoreError, match=r"mlflow.experiment: .* nothing was asked"):
         run_batch(spark, job(EXPERIMENT, away, *at(endpoint)))
     assert endpoint.calls() == []
 
