@@ -64,7 +64,8 @@ _REMEDIES = (
         "an executor's Python lacks a package: ship it as docs/submitting.md says",
     ),
 )
-_OWN = re.compile(r"^chains\.errors\.\w+: (.+)", re.MULTILINE)
+_END = r"\n\s*at |\n\n(?:The above exception|During handling)|\s*\Z"  # Java's stack, Python's chain
+_OWN = re.compile(rf"^chains\.errors\.\w+: (.+?)(?={_END})", re.MULTILINE | re.DOTALL)
 _OF_JAVA = re.compile(r"^: (.+)", re.MULTILINE)
 _OF_PYTHON = re.compile(r"^(?:[a-zA-Z_]\w*\.)*\w+(?:Error|Exception)\b.*", re.MULTILINE)
 _PLAN_OF_A_STREAM = "=== Streaming Query ==="

@@ -24,6 +24,14 @@ def test_what_an_executor_of_ours_says_is_complete():
     assert told(PythonException(said)) == "s3a://b: cannot write, ACCESS_DENIED"
 
 
+def test_of_what_an_executor_of_ours_says_no_line_is_lost():
+    said = "the server ended; the end of its log x.log:\nusage: serve\n\nserve: no option --fast"
+    failed = _WORKER.format(f"chains.errors.ModelLoadError: {said}")
+    assert told(PythonException(failed)) == said
+    chained = f"{failed}\nDuring handling of the above exception, another exception occurred:\n"
+    assert told(Py4JError(_JAVA.format(chained))) == said
+
+
 def test_a_package_that_an_executor_lacks_is_named_with_what_to_do():
     said = told(PythonException(_WORKER.format("ModuleNotFoundError: No module named 'chains'")))
     assert said.startswith("ModuleNotFoundError: No module named 'chains'; ")

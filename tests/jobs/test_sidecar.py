@@ -153,6 +153,15 @@ def test_each_executor_serves_one_copy_of_the_weights(start, cluster, tiny_model
     wait_until(lambda: all("keeper" in log and ": ended: its owner" in log for log in job.logs()))
 
 
+def test_a_server_that_cannot_start_ends_the_job_with_what_it_printed(start):
+    refuses = "import sys; sys.exit('serve: no option ' + sys.argv[1])"
+    job = start({"kind": "command", "command": ["{python}", "-c", refuses, "--fast", "{port}"]})
+    assert job.process.wait(100) == 1
+    printed = (job.folder / "printed").read_text()
+    assert "exit code 1 before it was ready" in printed
+    assert "serve: no option --fast" in printed
+
+
 @long
 def test_a_killed_executor_takes_its_server_along_and_the_job_ends_well(start, cluster, held):
     server, hold = held
