@@ -23,12 +23,14 @@ GristmillError
     ├── UnparsableAnswer        an answer, but not in the asked form; kept raw
     ├── TransientError          asked again by the next run
     │   ├── RateLimited
+    │   │   └── NoCredit        the account has used up its credit
     │   ├── ServerError
     │   ├── TimedOut
     │   └── ConnectionBroken
     └── Pending                 not asked, or what is wrong is wrong for all; waits for the next run
         ├── CredentialRejected
         ├── NotFound            no such model or path at the endpoint
+        ├── Unsupported         a parameter that the model does not take
         ├── EndpointDown
         ├── CapReached
         ├── AwaitingBatch       asked in a batch of the provider that has not ended
@@ -207,6 +209,17 @@ class RateLimited(TransientError):
     code = "rate_limit"
 
 
+class NoCredit(RateLimited):
+    """429 with the word that the account has no credit; some servers say so of a minute's quota.
+
+    Where all attempts of a row end so, and no row was answered meanwhile, nothing more is sent, as
+    after a rejected credential.
+    """
+
+    code = "no_credit"
+    hint = "add to the account's credit or raise its limit, then run the job again"
+
+
 class ServerError(TransientError):
     """5xx, 408 or 409, or a success that carries no completion."""
 
@@ -234,17 +247,24 @@ class Pending(CompletionError):
 
 
 class CredentialRejected(Pending):
-    """401 or 403: nothing more is sent with this credential but a probe now and then."""
+    """401, 402 or 403: nothing more is sent with this credential but a probe now and then."""
 
     code = "credential"
-    hint = "renew the credential, then run the job again"
+    hint = "renew the credential or its account's credit, then run the job again"
 
 
 class NotFound(Pending):
-    """404: a matter of settings, or of a server that is not ready, not of the row."""
+    """404 or an unknown model: a matter of settings or of a server that is not ready."""
 
     code = "not_found"
     hint = "check the endpoint's base_url and the model's name"
+
+
+class Unsupported(Pending):
+    """The model does not take a parameter: a matter of settings."""
+
+    code = "unsupported"
+    hint = "set the endpoint's max_tokens_field or omit_parameters, or chain.parameters"
 
 
 class EndpointDown(Pending):

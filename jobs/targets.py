@@ -63,7 +63,6 @@ class Target:
                 f"no columns {missing}. Choose another table, or target.mode overwrite"
             )
 
-
     def write(self, answered: Passes, run_id: str) -> "Written":
         """Write what changed. A run that finds the target as it should be commits nothing.
 

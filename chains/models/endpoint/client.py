@@ -21,12 +21,14 @@ from chains.errors import (
     ContextLengthExceeded,
     CredentialRejected,
     InvalidRequest,
+    NoCredit,
     NotFound,
     RateLimited,
     Refused,
     ServerError,
     TimedOut,
     TransientError,
+    Unsupported,
 )
 from chains.models.base import Answer, Usage
 from chains.models.endpoint.quota import Quota
@@ -134,11 +136,21 @@ class ChatClient:
 _OF_STATUS: dict[int, type[CompletionError]] = {
     400: InvalidRequest,
     401: CredentialRejected,
+    402: CredentialRejected,
     403: CredentialRejected,
     404: NotFound,
     413: InvalidRequest,
     422: InvalidRequest,
     429: RateLimited,
+}
+_OF_WORD: dict[str, type[CompletionError]] = {
+    "insufficient_quota": NoCredit,
+    "billing_not_active": NoCredit,
+    "model_not_found": NotFound,
+    "unknown_model": NotFound,
+    "unsupported_parameter": Unsupported,
+    "unsupported_value": Unsupported,
+    "unknown_parameter": Unsupported,
 }
 _SAID_IN = ("type", "code", "error_code")
 _OF_REASON: tuple[tuple[re.Pattern[str], type[CompletionError]], ...] = (
@@ -169,8 +181,11 @@ def error_of_status(
 ) -> CompletionError:
     """Return our error for a response; `body` is what it says under `error`."""
     body = body if isinstance(body, Mapping) else {}
-    reason = " ".join([str(status), *safe_words(body)])
+    words = safe_words(body)
+    reason = " ".join([str(status), *words])
     kind = _OF_STATUS.get(status, ServerError)
+    if kind in (InvalidRequest, RateLimited):
+        kind = next((_OF_WORD[word] for word in words if word in _OF_WORD), kind)
     if issubclass(kind, TransientError):
         return kind(reason, retry_after=retry_after_seconds(headers or {}))
     if kind is InvalidRequest:

@@ -19,12 +19,14 @@ from chains.errors import (
     ConnectionBroken,
     CredentialRejected,
     ModelCrashed,
+    NoCredit,
     NotFound,
     RateLimited,
     ServerError,
     SettingsError,
     TimedOut,
     TransientError,
+    Unsupported,
 )
 from chains.models.base import (
     Answer,
@@ -61,10 +63,12 @@ _CHARACTERS_PER_TOKEN = 4
 _TOKENS_AROUND_MESSAGE = 4
 _SIGNALS: dict[type[CompletionError], Signal] = {
     RateLimited: "refused",
+    NoCredit: "refused",
     ServerError: "failed",
     TimedOut: "failed",
     ConnectionBroken: "failed",
     NotFound: "failed",
+    Unsupported: "failed",
 }
 _PERHAPS_PAID = (TimedOut, ConnectionBroken)
 
@@ -95,6 +99,7 @@ class EndpointModel:
         )
         self._rejection = Rejection(clock)
         self._patience = Patience(self._settings)
+        self._answers = 0
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Return an estimate: a token for each 4 characters, and 4 around each message.
@@ -176,10 +181,13 @@ class EndpointModel:
             stop=self._patience.gives_up,
             reraise=True,
         )
+        answers = self._answers
         most = Usage(self.count_tokens(request.messages), request.parameters.max_output_tokens)
         try:
             await retrying(self._attempt, client, self._asked(request), most, keep)
         except CompletionError as error:
+            if isinstance(error, NoCredit) and self._answers == answers:
+                self._rejection.begin(error)
             await keep(error.with_traceback(None))
         except Exception as error:
             await keep(ModelCrashed(f"the request raised {type(error).__name__}"))
@@ -213,6 +221,7 @@ class EndpointModel:
             answer = await client.ask(self._path, body)
             call.answered(answer)
             signal, lease.used = "answered", answer.usage
+            self._answers += 1
             usage = answer.usage
             pace = pace_of(answer.latency_ms / 1000, usage.input_tokens, usage.output_tokens)
             return answer
@@ -222,7 +231,8 @@ class EndpointModel:
             lease.used = _used(error)
             if said := said_by_server(error):
                 self._hold_back(client, said)
-            if isinstance(error, CredentialRejected):
+            if isinstance(error, CredentialRejected) or (again and isinstance(error, NoCredit)):
+                signal = "rejected"
                 self._rejection.begin(error)
             raise
         finally:

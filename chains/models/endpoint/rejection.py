@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from chains.errors import CredentialRejected
+from chains.errors import CompletionError, CredentialRejected
 from chains.models.endpoint.circuit import SECONDS_WHILE_PROBED
 from chains.models.endpoint.limiter import Signal
 
@@ -11,10 +11,11 @@ SECONDS_BETWEEN_PROBES = 30.0
 
 
 class Rejection:
-    """Stands from a 401 or 403 until the credential is another one, or has worked again.
+    """Stands until the credential is another one, or has worked again.
 
-    A permission or a firewall is mended without a new credential, and a worker keeps its models
-    from run to run. So a row that comes SECONDS_BETWEEN_PROBES later is sent, as a probe.
+    A permission, a firewall or the account's credit is mended without a new credential, and a
+    worker keeps its models from run to run. So a row that comes SECONDS_BETWEEN_PROBES later is
+    sent, as a probe.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -27,7 +28,7 @@ class Rejection:
         self._probe_at = 0.0
         self._probed = False
 
-    def begin(self, error: CredentialRejected) -> None:
+    def begin(self, error: CompletionError) -> None:
         """Let nothing be sent, after this answer."""
         self._said = str(error)
         self._probe_at = self._clock() + SECONDS_BETWEEN_PROBES

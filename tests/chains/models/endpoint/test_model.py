@@ -25,12 +25,14 @@ from chains.errors import (
     EndpointDown,
     InvalidRequest,
     ModelCrashed,
+    NoCredit,
     NotFound,
     RateLimited,
     Refused,
     ServerError,
     SettingsError,
     TimedOut,
+    Unsupported,
 )
 from chains.models.base import Answer, Parameters, Request, Usage
 from chains.models.endpoint.model import EndpointModel
@@ -257,6 +259,16 @@ def test_a_server_error_that_passes_ends_in_an_answer(serve, model_at):
         ({"status": 404}, NotFound, "404 not_found_error model_not_found"),
         ({"status": 413}, InvalidRequest, "413 server_error"),
         ({"status": 422}, InvalidRequest, "422 server_error"),
+        (
+            {"status": 400, "code": "unknown_model"},
+            NotFound,
+            "400 invalid_request_error unknown_model",
+        ),
+        (
+            {"status": 400, "code": "unsupported_parameter"},
+            Unsupported,
+            "400 invalid_request_error unsupported_parameter",
+        ),
         (
             {"status": 400, "code": "context_length_exceeded"},
             ContextLengthExceeded,
@@ -502,7 +514,7 @@ def key_file(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("status", [401, 402, 403])
 def test_a_rejected_credential_stops_what_was_not_in_flight(serve, model_at, status):
     faults = {1: {"status": status}, 2: "hang", 3: "hang", 4: "hang"}
     endpoint = serve(faults=faults)
@@ -546,6 +558,39 @@ def test_a_credential_that_works_again_is_found_by_one_request(serve, model_at):
     assert len(endpoint.calls()) == 2
     now[0] += 1
     assert kinds(model.complete(requests(9))) == [Answer] * 9
+
+
+NO_CREDIT = {"status": 429, "type": "insufficient_quota", "code": "insufficient_quota"}
+
+
+def test_an_account_without_credit_is_not_asked_by_every_row(serve, model_at):
+    endpoint = serve(faults={"*": NO_CREDIT})
+    model = model_at(endpoint, attempts=3)
+    assert NoCredit in kinds(model.complete(requests(4)))
+    asked = len(endpoint.calls())
+    assert asked <= 4 * 3
+    outcomes = model.complete(requests(100))
+    assert kinds(outcomes) == [CredentialRejected] * 100
+    assert str(outcomes[0]) == "not asked, after: 429 insufficient_quota insufficient_quota"
+    assert len(endpoint.calls()) == asked
+
+
+def test_credit_that_is_there_again_is_found_by_one_request(serve, model_at, clock):
+    endpoint = serve(faults={"*": {**NO_CREDIT, "times": 4}})
+    model = model_at(endpoint, clock, attempts=3)
+    assert kinds(model.complete([request()])) == [NoCredit]
+    clock.now += 30
+    assert kinds(model.complete(requests(9))) == [CredentialRejected] * 9
+    assert len(endpoint.calls()) == 4
+    clock.now += 30
+    assert kinds(model.complete(requests(9))) == [Answer] * 9
+
+
+def test_a_minute_s_quota_that_some_rows_exceed_stops_no_others(serve, model_at):
+    """Some servers say of a minute's tokens what others say of an account's credit."""
+    endpoint = serve(faults={"r2": NO_CREDIT})
+    outcomes = model_at(endpoint, concurrency=1, attempts=3).complete(requests(5))
+    assert kinds(outcomes) == [Answer, Answer, NoCredit, Answer, Answer]
 
 
 def test_the_key_goes_into_the_header(serve, model_at, key_file):
