@@ -112,7 +112,7 @@ class _SidecarEndpoint(EndpointModel):
         """Wait for a server that broke off; raise EndpointDown where nobody restarts it."""
         async with self._probing:
             while self._broken:
-                if not self._server.kept():
+                if not self._server.kept(self.port):
                     raise EndpointDown(
                         f"not asked: the model server ended; its log is {self._server.log_file}"
                     )

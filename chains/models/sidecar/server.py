@@ -62,10 +62,13 @@ class SharedServer:
         """Whether the server answers its probe."""
         return answers(port, self._plan.settings.probe_path, self._folder.token())
 
-    def kept(self) -> bool:
-        """Whether there is a keeper that will restart it."""
+    def kept(self, port: int) -> bool:
+        """Whether there is a keeper that will restart it on this port: another one has its own."""
         with self._folder.lock.open("a") as lock:
-            return not _locked(lock.fileno())
+            if _locked(lock.fileno()):
+                return False
+        state = self._folder.state()
+        return not state.ready or state.port == port
 
     def _started(self) -> State:
         launched = waited = False

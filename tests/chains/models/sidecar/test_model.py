@@ -16,7 +16,7 @@ import psutil
 import pytest
 from ending import assert_ended, wait_until
 
-from chains.errors import ModelLoadError
+from chains.errors import EndpointDown, ModelLoadError
 from chains.models.base import Answer, Request
 from chains.models.registry import load
 from chains.models.sidecar.settings import SidecarSettings, behind_sidecar
@@ -127,6 +127,33 @@ def test_an_idle_server_ends_another_is_started_and_dies_with_its_keeper(place, 
     second, keeper = server_and_keeper(folder)
     keeper.kill()
     assert_ended(second)
+
+
+def test_what_waits_for_a_server_does_not_wait_for_another_keeper_s(place, hold):
+    """A keeper is killed, but not what a script had started: its requests break off later."""
+    open_model, folder = place
+    script = f"{sys.executable} {SMALL} {{port}} {{token}} {hold} & wait"
+    tasks = [open_model(command=("sh", "-c", script)) for _ in range(2)]
+    with ThreadPoolExecutor() as pool:
+        hold.touch()
+        asked = pool.submit(tasks[0].complete, REQUESTS)
+        wait_until(lambda: in_flight(folder) == len(REQUESTS))
+        shell, keeper = server_and_keeper(folder)
+        (left,) = shell.children()
+        left.suspend()
+        keeper.kill()
+        assert_ended(shell)
+        hold.unlink()
+        assert all_answered(tasks[1].complete(REQUESTS))
+        left.kill()
+        assert {type(it) for it in asked.result(30)} == {EndpointDown}
+
+
+def test_the_folder_of_servers_may_have_the_group_of_the_one_above(place, tmp_path):
+    """Hadoop's local folders are such."""
+    open_model, _ = place
+    tmp_path.chmod(0o2755)
+    assert all_answered(open_model().complete(REQUESTS))
 
 
 def test_each_gpu_has_a_server_that_sees_only_this_gpu(place, monkeypatch, tmp_path):
