@@ -67,7 +67,8 @@ class ServerFolder:
         root = Path(tempfile.gettempdir()) / f"gristmill-{os.getuid()}"
         root.mkdir(mode=0o700, exist_ok=True)
         found = root.lstat()
-        if found.st_uid != os.getuid() or found.st_mode != stat.S_IFDIR | 0o700:
+        mode = found.st_mode & ~stat.S_ISGID  # made below a folder that hands on its group
+        if found.st_uid != os.getuid() or mode != stat.S_IFDIR | 0o700:
             raise ModelLoadError(
                 f"expected {root} to be a folder of this user that nobody else may enter, found "
                 f"{stat.filemode(found.st_mode)} of user {found.st_uid}; remove it, or set TMPDIR"
