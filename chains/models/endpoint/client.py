@@ -217,8 +217,8 @@ def read_answer(body: bytes, latency_ms: float, streamed: bool = False) -> Answe
     """Return the answer in a response of status 200.
 
     Raises Refused where the model declined, ServerError where the body is not a whole completion:
-    a sign-in page, an error in disguise, no choices, a stream without its end. Both have the usage,
-    which is paid all the same.
+    a sign-in page, an error in disguise, no choices, a stream without its end, a server that gave
+    up. Both have the usage, which is paid all the same.
     """
     completion = _document(body, streamed)
     usage = _usage(completion)
@@ -226,6 +226,8 @@ def read_answer(body: bytes, latency_ms: float, streamed: bool = False) -> Answe
     if found is None:
         raise ServerError("status 200 without a completion", usage=usage)
     refusal, text, finish_reason, log_probability = found
+    if finish_reason in _BROKEN_OFF:
+        raise ServerError(f"status 200 with finish_reason {finish_reason}", usage=usage)
     if refusal:
         raise Refused("the model declined to answer", raw=clean_text(refusal)[0], usage=usage)
     cleaned, replaced = clean_text(text)
@@ -266,6 +268,7 @@ def _read(completion: Any) -> _Found | None:
     except (LookupError, TypeError, AttributeError):
         return None
     finish_reason = finish_reason if isinstance(finish_reason, str) else None
+    finish_reason = "length" if finish_reason in _CUT else finish_reason
     said = str(refusal) if refusal else None
     return said, text, finish_reason, _log_probability(choice.get("logprobs"))
 
@@ -279,6 +282,8 @@ def _log_probability(told: Any) -> float | None:
         return None
 
 
+_BROKEN_OFF = ("error", "abort")  # OpenRouter and Mistral; SGLang and vLLM
+_CUT = ("max_tokens", "model_length")  # Anthropic's and Mistral's words for length
 _ENDS = ("stop", "length", "content_filter", "tool_calls")
 
 

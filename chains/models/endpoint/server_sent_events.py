@@ -22,10 +22,10 @@ def read_stream(body: bytes) -> dict[str, Any]:
             ended = True
             break
         chunk = json.loads(data)
-        if "error" in chunk:
+        if chunk.get("error"):
             raise ValueError("an error in the stream")
         usage = chunk.get("usage") or usage
-        for choice in chunk["choices"][:1]:
+        for choice in (chunk.get("choices") or [])[:1]:  # the usage may come without
             delta = choice.get("delta") or {}
             text += _text(delta.get("content"))
             refusal += delta.get("refusal") or ""

@@ -15,6 +15,22 @@ def test_content_in_parts_is_joined_without_the_reasoning():
     assert read_answer(json.dumps(body).encode(), 1.0) == Answer("ab", None, Usage(), 1.0)
 
 
+def finished(reason):
+    choice = {"message": {"content": "half an ans"}, "finish_reason": reason}
+    return read_answer(json.dumps({"choices": [choice]}).encode(), 1.0)
+
+
+@pytest.mark.parametrize("reason", ["error", "abort"])
+def test_what_a_server_broke_off_is_never_an_answer(reason):
+    with pytest.raises(ServerError, match=reason):
+        finished(reason)
+
+
+@pytest.mark.parametrize("reason", ["max_tokens", "model_length"])
+def test_other_words_for_a_cut_answer_are_read_as_one(reason):
+    assert finished(reason).finish_reason == "length"
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["choices", "message"]), inner),

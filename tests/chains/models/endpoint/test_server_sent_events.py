@@ -31,6 +31,13 @@ def test_lines_may_end_in_both_ways_and_comments_are_passed_over():
     assert read_stream(b": ping\n\n" + stream().replace(b"\n", b"\r\n")) == read_stream(stream())
 
 
+def test_chunks_may_say_that_there_is_no_error_and_usage_may_come_without_choices():
+    body = stream().replace(b'"choices": [],', b"").replace(b'data: {"', b'data: {"error": null, "')
+    assert body.count(b'"error": null') > 2
+    assert b'"choices": []' not in body
+    assert read_stream(body) == read_stream(stream())
+
+
 def test_a_finish_reason_is_an_end_without_done():
     assert read_stream(stream().replace(b"data: [DONE]\n\n", b"")) == read_stream(stream())
 
