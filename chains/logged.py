@@ -14,7 +14,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from chains.base import Chain, ChainSpec
 from chains.errors import ModelLoadError, SettingsError, UsageError
 from chains.models.base import ModelRef
-from chains.tracking import ABSENT, NotThereError, asking_mlflow, check_database, connect
+from chains.tracking import (
+    ABSENT,
+    NotThereError,
+    asking_mlflow,
+    check_database,
+    connect,
+    impatient,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -112,7 +119,8 @@ def load_logged(spec: str, tracking_uri: str) -> tuple[Chain, ModelRef]:
     with asking_mlflow(f"cannot get {spec!r}", tracking_uri):
         check_database(tracking_uri)
         client = connect(tracking_uri)
-        version = _resolve(client, **wanted.groupdict())
+        with impatient():  # but not where gigabytes of weights are on their way
+            version = _resolve(client, **wanted.groupdict())
         chain, model = read_logged(_fetch(client, version, tracking_uri))
     return chain, replace(model, spec=spec, name=f"{version.name}@{version.version}")
 

@@ -24,7 +24,7 @@ from chains.logged import (
     write_logged,
 )
 from chains.models.transformers.weights import DESCRIPTION, WEIGHTS, check_files, snapshot
-from chains.tracking import asking_mlflow, connect, process_store
+from chains.tracking import asking_mlflow, connect, impatient, process_store
 from jobs.experiment import open_experiment
 from jobs.pinning import pin_chain
 from jobs.settings import Settings
@@ -88,7 +88,8 @@ def run_log_chain(settings: Settings, name: str, alias: str | None = None) -> Lo
     store = settings.tracking_uri
     with asking_mlflow(f"cannot log {name!r}", store), process_store(store):
         client = connect(store)
-        _ensure_registered(client, name)
+        with impatient():  # but not where the weights are on their way
+            _ensure_registered(client, name)
         tags = _tags(chain, model)
         model_id = _upload(client, settings, chain, model, tags)
         source = f"models:/{model_id}"

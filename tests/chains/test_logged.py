@@ -5,7 +5,9 @@ import shutil
 import socket
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -152,6 +154,33 @@ def test_an_unreachable_store_is_named_without_its_password(monkeypatch):
     assert f"the MLflow store 'http://***@127.0.0.1:{port}' was asked" in said
     assert "see mlflow.tracking_uri" in said
     assert "hidden" not in said
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda job, uri: load_logged("models:/any@champion", uri),
+        lambda job, uri: run_log_chain(job(ECHO, f"mlflow.tracking_uri={uri}"), "any"),
+    ],
+)
+def test_a_server_that_is_down_is_not_waited_for(settings, ask):
+    asked = []
+
+    class Down(BaseHTTPRequestHandler):
+        def log_request(self, code="-", size="-"):
+            asked.append(self.path)
+
+        def do_GET(self):
+            self.send_error(503)
+
+        do_POST = do_GET
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Down) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(ModelLoadError, match="too many 503"):
+            ask(settings, f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert len(asked) == 3
 
 
 def test_a_model_of_another_tool_is_refused_before_it_is_fetched(settings, tmp_path):
