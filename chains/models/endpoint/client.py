@@ -5,6 +5,7 @@ Imported only where a request is about to be sent: the SDK takes a second to loa
 
 import asyncio
 import json
+import os
 import re
 import time
 from collections.abc import Awaitable, Mapping
@@ -55,17 +56,20 @@ class ChatClient:
         quota: Quota,
         connections: int,
         use_proxy: bool,
+        is_openai: bool,
     ) -> None:
         """Open it; nothing is sent. `credential` is the header that carries the key.
 
         `use_proxy`: obey the environment's proxies; they cannot reach a loopback server.
+        `is_openai`: send the headers that the environment has for OpenAI.
         """
         self.slots = slots
         self.quota = quota
         self._timeout_seconds = timeout_seconds
         # Without a key no header is sent. The SDK is never left to look for a key itself: it would
         # hand OPENAI_API_KEY, the user's own, to a server that it was not meant for.
-        self._headers: dict[str, str | openai.Omit] = {"Authorization": openai.Omit()}
+        unsent = ["Authorization", *(() if is_openai else _meant_for_openai())]
+        self._headers: dict[str, str | openai.Omit] = dict.fromkeys(unsent, openai.Omit())
         self._headers |= credential
         limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
         self._client = openai.AsyncOpenAI(
@@ -131,6 +135,13 @@ class ChatClient:
         except (TimeoutError, openai.OpenAIError) as error:
             failure = translate(error)
         raise failure
+
+
+def _meant_for_openai() -> list[str]:
+    """Return the names of the headers that the SDK takes from the environment."""
+    lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+    named = [line.partition(":")[0].strip() for line in lines if ":" in line]
+    return ["OpenAI-Organization", "OpenAI-Project", *named]
 
 
 _OF_STATUS: dict[int, type[CompletionError]] = {

@@ -347,4 +347,5 @@ def open_client(
         quota=quota,
         connections=settings.most_in_flight,
         use_proxy=not is_loopback(settings.base_url),
+        is_openai=settings.kind == "openai",
     )

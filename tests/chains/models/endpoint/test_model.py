@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -628,6 +629,43 @@ def test_a_key_in_another_kind_s_header_is_rejected(serve, model_at, key_file):
 def test_without_a_reference_no_key_of_the_environment_is_sent(serve, model_at, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     assert sent(serve, model_at, request())["authorization"] == ""
+
+
+@pytest.fixture
+def headers_at():
+    """Return the base URL of a server, and the headers that it was sent."""
+    found = {}
+
+    class Server(BaseHTTPRequestHandler):
+        def do_POST(self):
+            found.update((name.lower(), value) for name, value in self.headers.items())
+            self.send_error(404)
+
+        def log_message(self, *args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1", found
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("compatible", set()),
+        ("openai", {"openai-organization", "openai-project", "x-gateway-key"}),
+    ],
+)
+def test_what_the_environment_has_for_openai_is_sent_to_nobody_else(
+    model_at, headers_at, monkeypatch, kind, names
+):
+    monkeypatch.setenv("OPENAI_ORG_ID", "org")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "project")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", f"X-Gateway-Key: {KEY}")
+    base_url, found = headers_at
+    model_at(base_url, kind=kind).complete([request()])
+    assert {it for it in found if it.startswith(("openai-", "x-gateway"))} == names
 
 
 def test_a_secret_that_is_missing_stops_before_any_call(serve, model_at, monkeypatch):
