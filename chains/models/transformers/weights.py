@@ -76,7 +76,7 @@ def loading(part: str, name: str) -> Iterator[None]:
         yield
     except GristmillError:
         raise
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise ModelLoadError(f"{name}: {error}; pip install 'gristmill[local]'") from error
     except Exception as error:
         found = f"{type(error).__name__}: {error}"

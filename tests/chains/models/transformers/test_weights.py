@@ -85,6 +85,15 @@ def test_code_that_comes_with_a_model_is_not_run(folder):
     assert not (folder / "ran").exists()
 
 
+def test_a_package_that_a_quantized_model_needs_is_told_as_its_reader_says(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelLoadError, match="pip install -U bitsandbytes") as raised:
+        load(folder)
+    assert "gristmill[local]" not in str(raised.value)
+
+
 def test_a_model_that_cannot_run_fails_before_the_first_row(tmp_path):
     folder = build_seq2seq(tmp_path)
     for name in ("config.json", "generation_config.json"):
