@@ -20,6 +20,7 @@ GristmillError
     ├── Incomplete              permanent: the answer was cut at its token limit
     ├── LowConfidence           permanent: an answer that the model itself calls improbable
     ├── ModelCrashed            permanent: this row alone breaks the model
+    ├── OutOfMemory             no room for this row alone; asked again by the next run
     ├── UnparsableAnswer        an answer, but not in the asked form; kept raw
     ├── TransientError          asked again by the next run
     │   ├── RateLimited
@@ -177,6 +178,15 @@ class ModelCrashed(CompletionError):
     """The model or its tokenizer raised on this row alone."""
 
     code = "model_crashed"
+
+
+class OutOfMemory(CompletionError):
+    """The memory does not hold this row alone: that may be others' doing, so nothing is kept."""
+
+    code = "out_of_memory"
+    outcome = "transient"
+    retryable = True
+    hint = "one task for each GPU leaves it the whole memory, and so does chain.engine: sidecar"
 
 
 class UnparsableAnswer(CompletionError):

@@ -6,7 +6,9 @@ from typing import Any, Literal, Protocol, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from chains.errors import CompletionError, GristmillError, JobError, ModelCrashed
+from chains.errors import CompletionError, GristmillError, JobError, ModelCrashed, OutOfMemory
+
+_OF_MEMORY = ("OutOfMemoryError", "MemoryError")  # the first is torch's, which may not be here
 
 
 class Message(TypedDict):
@@ -175,8 +177,8 @@ def isolate(
     except Exception as error:
         broken = type(error).__name__  # the error itself would hold on to the batch's memory
     if len(left) == 1:
-        crashed = ModelCrashed(f"the model raised {broken} on this row")
-        yield [(next(iter(left)), crashed)]
+        kind = OutOfMemory if broken in _OF_MEMORY else ModelCrashed
+        yield [(next(iter(left)), kind(f"the model raised {broken} on this row"))]
         return
     positions = list(left)
     middle = len(positions) // 2

@@ -13,7 +13,7 @@ from itertools import pairwise
 import pytest
 from random_model import END, START, build_seq2seq
 
-from chains.errors import ContextLengthExceeded, JobError, ModelCrashed
+from chains.errors import ContextLengthExceeded, JobError, ModelCrashed, OutOfMemory
 from chains.models import registry
 from chains.models.base import Answer, Model, Parameters, Request, Usage
 from chains.models.transformers.model import TransformersModel, resolve_transformers
@@ -255,6 +255,21 @@ def test_a_row_that_breaks_the_model_is_isolated(tiny_model, model):
     assert "private" not in str(outcomes[5])
     rest = outcomes[:5] + outcomes[6:]
     assert list(map(said, rest)) == list(map(said, model.complete(requests())))
+
+
+def test_a_gpu_that_others_have_filled_leaves_no_row_an_error_that_lasts(tiny_model):
+    import torch
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model = load(tiny_model)
+    assert all(isinstance(it, Answer) for it in model.complete(requests()))
+    handle = model._network.register_forward_pre_hook(full)
+    outcomes = model.complete(requests())
+    assert {(type(it), it.retryable) for it in outcomes} == {(OutOfMemory, True)}
+    handle.remove()
+    assert all(isinstance(it, Answer) for it in model.complete(requests()))
 
 
 def test_a_row_that_breaks_the_tokenizer_is_isolated(model):
