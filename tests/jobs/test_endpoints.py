@@ -70,7 +70,12 @@ def test_endpoints_are_listed_with_their_models_tasks_and_states(conf, capsys):
             None,
             "secret env:NOT_SET_AT_ALL: the environment has no variable NOT_SET_AT_ALL",
         ],
-        ["gone", None, None, "unreachable: no whole answer: ConnectError"],
+        [
+            "gone",
+            None,
+            None,
+            "unreachable: no whole answer: ConnectError: All connection attempts failed",
+        ],
     ]
 
 

@@ -183,7 +183,9 @@ def translate(error: Exception) -> CompletionError:
     if isinstance(error, TimeoutError | openai.APITimeoutError):
         return TimedOut("no whole answer within the deadline")
     if isinstance(error, openai.APIConnectionError):
-        return ConnectionBroken(f"no whole answer: {type(error.__cause__).__name__}")
+        cause = error.__cause__
+        why = f": {cause}" if isinstance(cause, httpx2.ConnectError) else ""  # nothing was sent
+        return ConnectionBroken(f"no whole answer: {type(cause).__name__}{why}")
     return ServerError(f"the client failed: {type(error).__name__}")
 
 

@@ -351,7 +351,23 @@ def test_an_endpoint_that_is_down_is_a_broken_connection(model_at):
         base_url = f"http://127.0.0.1:{bound.getsockname()[1]}/v1"
         (outcome,) = model_at(base_url, attempts=2).complete([request()])
     assert type(outcome) is ConnectionBroken
-    assert str(outcome) == "no whole answer: ConnectError"
+    assert str(outcome) == "no whole answer: ConnectError: All connection attempts failed"
+
+
+def test_why_there_is_no_connection_is_told(model_at):
+    """Of a name, a certificate or a protocol nobody would guess it."""
+
+    class Plain(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.sendall(b"HTTP/1.1 400 speak plainly\r\n\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Plain) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base_url = f"https://127.0.0.1:{server.server_address[1]}/v1"
+        (outcome,) = model_at(base_url, attempts=1).complete([request()])
+        server.shutdown()
+    assert type(outcome) is ConnectionBroken
+    assert "ConnectError: [SSL" in str(outcome)
 
 
 # The circuit
