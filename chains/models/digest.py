@@ -12,7 +12,8 @@ def folder_digest(folder: Path) -> str:
     """Return the sha256 (64 hex digits) over the relative names and contents of a folder's files.
 
     It is the digest of the listing that `sha256sum` writes, sorted by name. Every file counts, in
-    subfolders too, except README and .gitattributes. Raises `ModelLoadError` where none is left.
+    subfolders too, except README and .gitattributes, and what tools keep in hidden folders: `.git`,
+    or `.cache`, where `hf download` notes the time. Raises `ModelLoadError` where none is left.
     """
     files = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
     if not files:
@@ -27,8 +28,14 @@ def _files(folder: Path) -> list[Path]:
     return [
         path
         for path in folder.rglob("*")
-        if path.is_file() and path.name not in _NOT_PART_OF_THE_MODEL
+        if path.is_file()
+        and path.name not in _NOT_PART_OF_THE_MODEL
+        and not _in_hidden(path, folder)
     ]
+
+
+def _in_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parent.parts)
 
 
 def _file_digest(path: Path) -> str:

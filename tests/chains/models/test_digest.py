@@ -39,6 +39,14 @@ def test_readme_and_gitattributes_do_not_count(folder):
     assert folder_digest(folder) == before
 
 
+@pytest.mark.parametrize("kept", [".git/index", ".cache/huggingface/download/config.json.metadata"])
+def test_what_tools_keep_of_a_download_does_not_count(folder, kept):
+    before = folder_digest(folder)
+    (folder / kept).parent.mkdir(parents=True)
+    (folder / kept).write_text("fetched at 1764284400.5")
+    assert folder_digest(folder) == before
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "1_Pooling/config.json"])
 def test_any_changed_byte_changes_the_digest(folder, name):
     before = folder_digest(folder)
