@@ -20,14 +20,16 @@ sys.exit(cli.main(arguments))
 _DIES = """
         if when == "before" and {due}:
             os.killpg(0, signal.SIGKILL)
-        honest(*args, **kwargs)
+        found = honest(*args, **kwargs)
         if when == "after" and {due}:
             os.killpg(0, signal.SIGKILL)
+        return found
 """
 _FORGETS = """
-        honest(*args, **kwargs)
+        found = honest(*args, **kwargs)
         if {due}:
             raise OSError("the storage took it, and its answer was lost")
+        return found
 """
 
 
