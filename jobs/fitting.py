@@ -13,7 +13,7 @@ from udfs.work import Work
 _MAPPING = "columnMapping.mode"
 
 
-def check_names(spark: SparkSession, table: Table, names: Iterable[str]) -> None:
+def check_characters(spark: SparkSession, table: Table, names: Iterable[str]) -> None:
     """Raise TableError where a table, there or yet to be made, has no columns of these names."""
     odd = [name for name in names if not REFUSED_BY_DELTA.isdisjoint(name)]
     if not odd:

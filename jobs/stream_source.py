@@ -20,11 +20,11 @@ from jobs.stream_settings import COORDINATES, TEXT_COLUMN, KafkaSettings, Stream
 from udfs.columns import ERROR_TYPE
 from udfs.delta import Table
 from udfs.straight_columns import MESSAGE
-from udfs.work import PART_ERROR, Work, error_column
+from udfs.work import FLOW, PART_ERROR, Work, error_column
 
 SOURCE = "source"
 _REFERENCES = ("env:", "file:", "secrets/")
-_CORRUPT = "_corrupt"
+_CORRUPT = f"{FLOW}corrupt"
 _KEY = "kafka_key"
 # By default JSON has milliseconds, and a replay would not find a row by its time.
 _WHOLE_TIMES = {

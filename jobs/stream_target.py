@@ -9,7 +9,7 @@ from pyspark.sql import types as T
 
 from chains.errors import TableError, Undecodable
 from jobs.checkpoint import GENERATION, Checkpoint, last_written
-from jobs.fitting import check_names, check_types
+from jobs.fitting import check_characters, check_types
 from jobs.stream_settings import COORDINATES, OutputSettings, StreamSettings
 from jobs.stream_source import SOURCE, kafka_options
 from jobs.targets import is_dead
@@ -99,7 +99,7 @@ class StreamTarget:
         """Return the row of each group that comes first by some columns; the last for merge."""
         order = [F.desc(it) if self.mode == "merge" else F.asc(it) for it in by]
         rank = F.row_number().over(Window.partitionBy(*of).orderBy(*order))
-        return rows.withColumn("_rank", rank).where("_rank = 1").drop("_rank")
+        return rows.withColumn("_flow_rank", rank).where("_flow_rank = 1").drop("_flow_rank")
 
     def begun(self, batch: int) -> Slice:
         """Return the last slice of a micro-batch that the target has."""
@@ -183,7 +183,7 @@ def check_target(settings: StreamSettings, work: Work, rows: DataFrame) -> None:
     """
     spark, target = rows.sparkSession, Table.named(settings.target.table)
     for table, result in ((target, work.result_type), (target.beside("_errors"), T.StringType())):
-        check_names(spark, table, (*work.key, *work.keep))
+        check_characters(spark, table, (*work.key, *work.keep))
         if table.version(spark) >= 0:
             check_types(table.name, table.read(spark), work, rows, result)
     if target.version(spark) < 0:

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from chains.errors import EmptyInput, JobError, TableError
 from jobs.changes import has_column, with_keys
-from jobs.fitting import check_names, check_types
+from jobs.fitting import check_characters, check_types
 from jobs.settings import TargetSettings
 from udfs.cascade import Passes
 from udfs.delta import Commit, Table
@@ -52,7 +52,7 @@ class Target:
             self._check_origin(there)
             check_types(self.table.name, there, work, rows)
         for table in (self.table, self.errors):
-            check_names(spark, table, (*work.key, *work.keep))
+            check_characters(spark, table, (*work.key, *work.keep))
 
     def _check_origin(self, there: DataFrame) -> None:
         needed = (*self.key, "fingerprint", "error", "run_id")

@@ -21,7 +21,7 @@ from udfs.completion import tokens_udf
 from udfs.work import PART_ERROR, Work
 
 _PLACE = "_place_"
-_TOKENS = "_tokens"
+_TOKENS = "_flow_tokens"
 _PAST_ALL = 2**32 - 1
 
 
