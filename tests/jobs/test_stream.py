@@ -14,10 +14,10 @@ from messages import answers, document
 from pyspark.sql import functions as F
 from rounds import long
 
-from chains.errors import JobError, SettingsError, TableError
+from chains.errors import JobError, TableError
 from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from jobs.log_chain import run_log_chain
-from jobs.producer import Record, produce
+from jobs.producer import produce
 from jobs.replay import run_replay
 from jobs.stream import Stream, Trigger
 from jobs.stream_plan import run_stream_plan
@@ -44,57 +44,6 @@ def test_every_message_ends_once(stream, send, read, endpoint):
     assert len(endpoint.calls()) == 20
     assert (totals.rows, totals.new, totals.skipped) == (25, 20, 2)
     assert totals.errors == {"undecodable": 3}
-
-
-ADDRESSED = """---
-name: addressed
-version: "1"
-description: A document and whose it is.
-variables: {document: string, customer: any}
----
-{{ document }} for {{ customer }}
-"""
-BROKEN = (b"\xfe", b"\xff")
-
-
-@pytest.fixture
-def send_under_broken_keys(send, broker, topic):
-    """Send one message under a key of text, and two under keys that are none."""
-    send(document(0))
-    records = [Record(key, b'{"id": "a", "body": "key=b"}', 1_700_000_000_000) for key in BROKEN]
-    produce(broker.bootstrap, topic, records)
-
-
-def test_a_key_that_is_no_text_is_a_dead_letter_where_a_template_takes_it(
-    send_under_broken_keys, spark, stream, settings, read, endpoint, tmp_path
-):
-    """Also at a replay, which finds the key as it is kept."""
-    template = tmp_path / "addressed.md"
-    template.write_text(ADDRESSED)
-    chosen = (f"chain.template={template}", "source.columns.customer=kafka_key")
-    assert stream(*chosen).errors == {"undecodable": 2}
-    assert run_replay(spark, settings(*chosen)).left == {"undecodable": 2}
-    assert answers(read("target")) == {"r000"}
-    assert [base64.b64decode(it["raw_message"]) for it in read("target_errors")] == [
-        b'{"id": "a", "body": "key=b"}'
-    ] * 2
-    assert len(endpoint.calls()) == 1
-
-
-def test_keys_that_are_no_text_name_no_rows(send_under_broken_keys, stream, read, endpoint):
-    totals = stream("source.key=kafka_key", "target.mode=merge")
-    assert totals.errors == {"undecodable": 2}
-    assert [row["kafka_key"] for row in read("target")] == ["r000"]
-    assert len(read("target_errors")) == 2
-    assert len(endpoint.calls()) == 1
-
-
-def test_a_key_that_is_no_text_and_not_used_keeps_a_message_from_nothing(
-    send_under_broken_keys, stream, read
-):
-    assert stream().errors == {}
-    kept = sorted(row["kafka_key"] for row in read("target"))
-    assert kept == ["r000", *["\N{REPLACEMENT CHARACTER}"] * 2]
 
 
 def test_equal_messages_are_asked_once_and_stay_two_rows(stream, send, read, endpoint):
@@ -500,56 +449,3 @@ def test_the_summarize_chain_runs_on_text_unchanged(stream, send, read):
     send(b"key=a plain", b"key=b text")
     stream("source.kafka.format=text", "source.kafka.schema=", "source.columns.document=value")
     assert answers(read("target")) == {"a", "b"}
-
-
-@pytest.mark.parametrize(
-    ("assignment", "error", "message"),
-    [
-        ("source.columns.document=text", TableError, "no column 'text'"),
-        ("source.key=nr", TableError, "no column 'nr'"),
-        ("source.kafka.schema=id strin", SettingsError, "source.kafka.schema"),
-        ("source.kafka.schema=id string, body int", TableError, "expects string, found int"),
-        ("source.kafka.schema=body string, source string", SettingsError, "of its own"),
-        ("target.keep=[result]", TableError, "no column 'result'"),
-        ("ledger.reuse=false", SettingsError, "a stream asks what the ledger lacks"),
-        ("target.mode=overwrite", SettingsError, "expected append or merge"),
-        ("source.table=t", SettingsError, "either kafka or table"),
-        ("source.kafka.topic=", SettingsError, "either topic or pattern"),
-    ],
-)
-def test_what_does_not_fit_is_told_before_anything_is_asked(
-    stream, send, endpoint, tmp_path, assignment, error, message
-):
-    send(document(0))
-    with pytest.raises(error, match=message):
-        stream(assignment)
-    assert endpoint.calls() == []
-    assert [it.name for it in tmp_path.iterdir()] == ["stream.yml"]
-
-
-@pytest.mark.parametrize(
-    ("table", "columns", "assignments", "message"),
-    [
-        ("target", "result int", [], "result: int there, string now"),
-        ("target", "kafka_offset string", [], "kafka_offset: string there, bigint now"),
-        ("target_errors", "result int", [], "result: int there, string now"),
-        ("target", "fingerprint string", ["source.key=id"], r"lacks columns \['id'\]"),
-        (
-            "elsewhere",
-            "a int",
-            ["target.keep=[a b]", "source.kafka.schema=id string, body string, `a b` string"],
-            r"no Delta table holds columns called \['a b'\]",
-        ),
-    ],
-)
-def test_a_target_that_cannot_hold_the_rows_is_told_before_anything_is_made(
-    spark, stream, settings, send, endpoint, tmp_path, table, columns, assignments, message
-):
-    spark.sql(f"CREATE TABLE delta.`{tmp_path}/{table}` ({columns}) USING delta")
-    send(document(0))
-    with pytest.raises(TableError, match=message):
-        stream(*assignments)
-    with pytest.raises(TableError, match=message):
-        run_stream_plan(spark, settings(*assignments))
-    assert endpoint.calls() == []
-    assert {it.name for it in tmp_path.iterdir()} == {"stream.yml", table}
