@@ -147,9 +147,10 @@ class StreamProgress(StreamingQueryListener):
 
     def __exit__(self, *_: object) -> None:
         self._spark.streams.removeListener(self)
-        for report in sorted(self._open.values(), key=lambda it: it.piece.batch):
+        with self._lock:  # an event may be on its way still
+            left, self._open = self._open, {}
+        for report in sorted(left.values(), key=lambda it: it.piece.batch):
             self._finish(report)
-        self._open.clear()
         self._flush()
         self._pool.shutdown()
         if self._writing is not None:

@@ -26,7 +26,7 @@ from udfs.ledger import Ledger
 from udfs.looking_up import looked_up
 from udfs.slices import Slice
 from udfs.straight import first_time
-from udfs.straight_columns import BatchCounts, StraightColumns
+from udfs.straight_columns import DEFERRED, GIVEN, BatchCounts, StraightColumns
 from udfs.taking import Taking
 from udfs.work import Work, completed
 
@@ -82,8 +82,8 @@ class MicroBatches:
             if not pc.any(found["deferred"]).as_py():
                 yield Answered(rows.select(*columns.typed), BatchCounts.of(found))
             else:
-                direct = rows.where("not deferred").select(*columns.typed)
-                deferred = rows.where("deferred")
+                direct = rows.where(f"not {DEFERRED}").select(*columns.typed)
+                deferred = rows.where(DEFERRED)
                 with self._resolved(source, deferred, found, work, run_id) as resolved:
                     together = direct.unionByName(resolved)
                     counts = BatchCounts.of(together.select(*columns.counted).toArrow())
@@ -136,7 +136,7 @@ class MicroBatches:
         spark = source.sparkSession
         tasks = spark.sparkContext.defaultParallelism
         prepared = source.select(*columns.prepared).repartition(tasks, *columns.variables)
-        rows = prepared.withColumn("given", ask(columns.asked)).select(*columns.given)
+        rows = prepared.withColumn(GIVEN, ask(columns.asked)).select(*columns.given)
         try:
             with session_conf(spark, _AS_PLANNED), first_time(spark.sparkContext):
                 found = rows.persist().select(*columns.followed).toArrow()

@@ -16,10 +16,11 @@ from pyspark.sql import types as T
 from chains.errors import EmptyInput
 from udfs.columns import completion_type
 from udfs.heads import HEX_DIGITS
-from udfs.work import PART_ERROR, Work, key_json, typed_result, variable
+from udfs.work import FLOW, PART_ERROR, Work, key_json, typed_result, variable
 
 MESSAGE = "raw_message"
 TIME = "kafka_timestamp"
+GIVEN, DEFERRED = f"{FLOW}given", f"{FLOW}deferred"
 _COMPLETION = completion_type(T.StringType())
 _SUMMED = ("input_tokens", "output_tokens", "model_ms")
 
@@ -69,9 +70,9 @@ class StraightColumns:
 
     prepared: of the source: key, kept columns, variables, PART_ERROR; equal `variables` meet in one
     task. asked: the struct that the function takes, null where a row has a PART_ERROR; its
-    completion is the column `given`. given: of
-    that, what is held. typed: of that, what a target gets. counted: what `BatchCounts` counts;
-    followed: that, and what the stream has to know.
+    completion is the column GIVEN. given: of that, what is held, and whether it is DEFERRED. typed:
+    of that, what a target gets. counted: what `BatchCounts` counts; followed: that, and what the
+    stream has to know.
     """
 
     prepared: list[Column]
@@ -104,15 +105,18 @@ class StraightColumns:
 
 
 def _given(work: Work) -> list[Column]:
-    error, deferred = F.coalesce(PART_ERROR, "given.error"), F.col("given.deferred")
-    given = {"error": error, "deferred": deferred & F.col(PART_ERROR).isNull()}
+    error, deferred = F.coalesce(PART_ERROR, f"{GIVEN}.error"), F.col(f"{GIVEN}.deferred")
+    told = {"error": error}
     needed = {MESSAGE: F.when(error.isNotNull() | deferred, F.col(MESSAGE))}
     of_row = [
         needed[name].alias(name) if name == MESSAGE else F.col(name)
         for name in (*work.key, *work.keep)
     ]
-    names = [*_COMPLETION.fieldNames(), "deferred"]
-    return [*of_row, *(given.get(it, F.col(f"given.{it}")).alias(it) for it in names)]
+    return [
+        *of_row,
+        *(told.get(it, F.col(f"{GIVEN}.{it}")).alias(it) for it in _COMPLETION.fieldNames()),
+        (deferred & F.col(PART_ERROR).isNull()).alias(DEFERRED),
+    ]
 
 
 def _counted(work: Work) -> list[Column]:
@@ -134,9 +138,9 @@ def _is_paid() -> Column:
 
 def _followed() -> list[Column]:
     paid = F.when(_is_paid(), F.left("fingerprint", F.lit(HEX_DIGITS)))
-    looked_up = F.when(F.col("deferred"), F.col("fingerprint"))
+    looked_up = F.when(F.col(DEFERRED), F.col("fingerprint"))
     return [
-        F.coalesce("deferred", F.lit(False)).alias("deferred"),
+        F.coalesce(DEFERRED, F.lit(False)).alias("deferred"),
         paid.alias("paid_head"),
         looked_up.alias("looked_up"),
     ]

@@ -59,3 +59,18 @@ def test_a_key_that_is_no_text_and_not_used_keeps_a_message_from_nothing(
     assert stream().errors == {}
     kept = sorted(row["kafka_key"] for row in read("target"))
     assert kept == ["r000", *["\N{REPLACEMENT CHARACTER}"] * 2]
+
+
+def test_fields_may_be_called_like_anything_on_the_way(stream, send, read):
+    names = ("given", "deferred", "looked_up", "_rank", "_tokens", "_corrupt")
+    send({"id": "a", "body": "key=a"} | {name: f"its {name}" for name in names})
+    fields = ", ".join(f"{name} string" for name in ("id", "body", *names))
+    stream(
+        f"source.kafka.schema={fields}",
+        "source.key=id",
+        "target.mode=merge",
+        f"target.keep=[{', '.join(names)}]",
+        "max_tokens_per_batch=1000",
+    )
+    (row,) = read("target")
+    assert {name: row[name] for name in names} == {name: f"its {name}" for name in names}
