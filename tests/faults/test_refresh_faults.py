@@ -69,8 +69,8 @@ class Refresh(Job):
 
 @pytest.mark.parametrize("reached", [asked, answered])
 def test_the_driver_is_killed_at_a_request(tmp_path, endpoint, reached):
-    """With its JVM and its workers, as a machine that goes away."""
-    tally = TALLIES.of(f"refresh: driver and workers killed, n-th new row {reached.__name__}")
+    """With its JVM; its workers find out for themselves."""
+    tally = TALLIES.of(f"refresh: driver killed, n-th new row {reached.__name__}")
     driver_killed_at_requests(job := Refresh(tmp_path, endpoint), reached)
     job.count(tally, IN_FLIGHT)
     assert tally.is_clean, tally

@@ -119,19 +119,20 @@ def answered(calls):
 
 
 def reaches(job, number, reached=asked):
-    """Wait until the endpoint was asked, or has answered, so often."""
-    job.endpoint.wait_for(lambda calls: reached(calls) >= number, timeout=300)
+    """Wait until the endpoint was asked, or has answered, so often from now on."""
+    before = len(job.calls())
+    job.endpoint.wait_for(lambda calls: reached(calls[before:]) >= number, timeout=300)
 
 
 def driver_killed_at_requests(job, reached):
-    """Kill a job with its JVM and workers, as a machine that goes away."""
+    """Kill a job with its JVM; its workers find out for themselves."""
     job.grow()
     for number in numbers():
-        before = reached(job.calls())
         killed = job.start()
-        reaches(job, before + number, reached)
+        reaches(job, number, reached)
         os.killpg(killed.pid, signal.SIGKILL)
         killed.wait(60)
+        assert left_of(killed.pid) == {}
         job.was_disturbed()
     job.finish()
 
@@ -155,7 +156,7 @@ def worker_killed_at_requests(job):
 def killed_while_it_runs(job, kill):
     """Kill something of one run whenever so many more were asked."""
     for number in numbers():
-        reaches(job, len(job.calls()) + APART + number)
+        reaches(job, APART + number)
         kill()
         job.kills.append(len(job.calls()) + IN_FLIGHT)  # some may be on their way
 
