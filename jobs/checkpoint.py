@@ -8,14 +8,16 @@ each would answer and write the same micro-batches: there is a lease for one at 
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from uuid import uuid4
 
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from chains.errors import JobError
+from jobs.failures import told
 from jobs.stream_settings import StreamSettings
 from udfs.claims import Claims
 from udfs.delta import Table
@@ -102,8 +104,14 @@ def _held(folder: Place) -> Iterator[None]:
     """Tell that a stream goes on from here while the block runs; raise JobError where one does."""
     streams, me = folder / STREAMS, uuid4().hex
     try:
-        with Lease(streams / me / LEASE):
-            before = Claims(streams).make(me, "stream", None)
+        with ExitStack() as held:
+            try:
+                held.enter_context(Lease(streams / me / LEASE))
+                before = Claims(streams).make(me, "stream", None)
+            except (Py4JJavaError, OSError) as error:
+                raise JobError(
+                    f"checkpoint {folder.path}: cannot be written: {told(error)}"
+                ) from error
             others = {*before, *streams.names()} - {me}
             ended = dead({it: streams / it / LEASE for it in others})
             if living := set(before) - ended:
