@@ -7,7 +7,7 @@ from typing import Any
 from bench.models import note
 from chains.models.base import Answer, Parameters, Request
 from chains.models.extractive import ExtractiveModel
-from chains.models.registry import load, resolve
+from chains.models.registry import make, resolve
 from chains.templates import load_template
 
 
@@ -20,7 +20,7 @@ class Asker:
 
     def __init__(self, ask: dict[str, Any]) -> None:
         ref = resolve(ask["spec"], ask.get("endpoints"))
-        self._model = load.__wrapped__(ref)  # gristmill's cache a process is not the peers'
+        self._model = make(ref)  # gristmill's cache a process is not the peers'
         self._parameters = Parameters(**ask.get("parameters", {}))
         template = ask.get("template")
         self._template = load_template(template) if template else None

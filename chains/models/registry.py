@@ -47,10 +47,13 @@ def load(ref: ModelRef) -> Model:
     return _made(ref)
 
 
-@lru_cache(maxsize=4)
-def _made(ref: ModelRef) -> Model:
+def make(ref: ModelRef) -> Model:
+    """Return the model, made anew."""
     model: Model = import_object(_LOADERS.get(ref.kind, ref.location))(ref)
     return model
+
+
+_made = lru_cache(maxsize=4)(make)
 
 
 def import_object(path: str) -> Any:

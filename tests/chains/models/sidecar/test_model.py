@@ -18,7 +18,7 @@ from ending import assert_ended, wait_until
 
 from chains.errors import EndpointDown, ModelLoadError
 from chains.models.base import Answer, Request
-from chains.models.registry import load
+from chains.models.registry import make
 from chains.models.sidecar.settings import SidecarSettings, behind_sidecar
 from chains.models.transformers.model import resolve_transformers
 
@@ -57,7 +57,7 @@ def place(tmp_path, monkeypatch, owner, hold):
         settings = {"kind": "command", "command": command, **settings}
         served = behind_sidecar(ref, SidecarSettings(**settings))
         where = (("owner", owner.pid), ("gpus", gpus))
-        return load.__wrapped__(replace(served, options=(*served.options, *where)))
+        return make(replace(served, options=(*served.options, *where)))
 
     yield open_model, tmp_path / f"gristmill-{os.getuid()}" / "sidecars" / str(owner.pid)
     owner.kill()
@@ -206,5 +206,5 @@ print(model.context_window, "torch" in sys.modules)
         [sys.executable, "-c", asks], capture_output=True, text=True, check=True
     ).stdout
     ref = resolve_transformers(f"path:{tiny_model}", str(tiny_model))
-    window = load.__wrapped__(ref).context_window
+    window = make(ref).context_window
     assert said.split() == [str(window), "False"]
