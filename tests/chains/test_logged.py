@@ -177,7 +177,7 @@ def test_a_server_that_is_down_is_not_waited_for(settings, ask):
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Down) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        with pytest.raises(ModelLoadError, match="too many 503"):
+        with pytest.raises(StoreError, match="too many 503"):
             ask(settings, f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
     assert len(asked) == 3
