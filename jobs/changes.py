@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from udfs.names import column_of
+from udfs.work import FLOW
 
 MARK = "deleted_at"
+_RANK = f"{FLOW}rank"
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,14 @@ def comparable(rows: DataFrame, column: str, name: str | None = None) -> Column:
     value = F.col(name or column)
     compares = isinstance(kind, T.AtomicType) and not isinstance(kind, T.VariantType)
     return value if compares else F.to_json(F.struct(value.alias("it")))
+
+
+def first_of_each(
+    rows: DataFrame, group: Sequence[Column | str], order: Sequence[Column]
+) -> DataFrame:
+    """Return the row of each group that comes first in an order."""
+    rank = F.row_number().over(Window.partitionBy(*group).orderBy(*order))
+    return rows.withColumn(_RANK, rank).where(f"{_RANK} = 1").drop(_RANK)
 
 
 def with_keys(rows: DataFrame, keys: DataFrame, key: Sequence[str], how: str) -> DataFrame:

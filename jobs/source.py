@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from chains.base import Chain
 from chains.errors import SettingsError, TableError
-from jobs.changes import comparable
+from jobs.changes import comparable, first_of_each
 from jobs.settings import Settings, SourceSettings
 from udfs.columns import completion_type
 from udfs.delta import Table
@@ -138,7 +138,4 @@ def _last_of_each_key(rows: DataFrame, source: SourceSettings) -> DataFrame:
     if source.order_by is None:
         raise SettingsError("source.order_by: source.duplicates=last needs the column to order")
     tie_break = F.xxhash64(*(comparable(rows, quoted(it)) for it in rows.columns))
-    newest = Window.partitionBy(*source.key).orderBy(F.desc(source.order_by), tie_break)
-    row = F.struct(*(F.col(quoted(it)) for it in rows.columns))
-    ranked = rows.select(row.alias("row"), F.row_number().over(newest).alias("rank"))
-    return ranked.where("rank = 1").select("row.*")
+    return first_of_each(rows, source.key, [F.desc(source.order_by), tie_break])

@@ -1,13 +1,14 @@
 """Where a micro-batch ends: target, dead letters and output topic, each commit landing once."""
 
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from chains.errors import TableError, Undecodable
+from jobs.changes import first_of_each, has_column
 from jobs.checkpoint import GENERATION, Checkpoint, last_written
 from jobs.fitting import check_characters, check_types
 from jobs.stream_settings import COORDINATES, OutputSettings, StreamSettings
@@ -95,11 +96,12 @@ class StreamTarget:
         rows = self._first(rows, [*self.key, alone], of_several)
         return rows.withColumn(PART_ERROR, self._error)
 
-    def _first(self, rows: DataFrame, of: list[Any], by: list[str]) -> DataFrame:
+    def _first(
+        self, rows: DataFrame, group: Sequence[Column | str], by: Sequence[str]
+    ) -> DataFrame:
         """Return the row of each group that comes first by some columns; the last for merge."""
-        order = [F.desc(it) if self.mode == "merge" else F.asc(it) for it in by]
-        rank = F.row_number().over(Window.partitionBy(*of).orderBy(*order))
-        return rows.withColumn("_flow_rank", rank).where("_flow_rank = 1").drop("_flow_rank")
+        order = F.desc if self.mode == "merge" else F.asc
+        return first_of_each(rows, group, [order(it) for it in by])
 
     def begun(self, batch: int) -> Slice:
         """Return the last slice of a micro-batch that the target has."""
@@ -185,15 +187,18 @@ def check_target(settings: StreamSettings, work: Work, rows: DataFrame) -> None:
     for table, result in ((target, work.result_type), (target.beside("_errors"), T.StringType())):
         check_characters(spark, table, (*work.key, *work.keep))
         if table.version(spark) >= 0:
-            check_types(table.name, table.read(spark), work, rows, result)
-    if target.version(spark) < 0:
-        return
-    there = target.read(spark)
-    missing = sorted({it.lower() for it in work.key} - {it.lower() for it in there.columns})
+            there = table.read(spark)
+            check_types(table.name, there, work, rows, result)
+            if table is target:
+                _check_key(table.name, there, work)
+
+
+def _check_key(name: str, there: DataFrame, work: Work) -> None:
+    missing = sorted(it for it in work.key if not has_column(there, it))
     if missing and (work.key != COORDINATES or not there.isEmpty()):
         raise TableError(
-            f"target.table {target.name!r}: it lacks columns {missing} of source.key. Choose "
-            "another table, or add them"
+            f"target.table {name!r}: it lacks columns {missing} of source.key. Choose another "
+            "table, or add them"
         )
 
 

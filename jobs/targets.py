@@ -94,14 +94,12 @@ class Target:
         there = self.table.read(spark, base)
         if self.mode == "append":
             return with_keys(questions, there.select(*self.key), self.key, "left_anti")
-        empty = F.coalesce(F.col("error.code") == EmptyInput.code, F.lit(False)).alias(
-            "_flow_empty"
-        )
+        is_empty = F.col("error.code") == EmptyInput.code
+        empty = F.coalesce(is_empty, F.lit(False)).alias("_flow_empty")
         columns = (*self.key, "fingerprint", "_flow_empty")
         has = there.select(*self.key, "fingerprint", empty)
-        return with_keys(questions.select("*", empty), has, columns, "left_anti").drop(
-            "_flow_empty"
-        )
+        fresh = with_keys(questions.select("*", empty), has, columns, "left_anti")
+        return fresh.drop("_flow_empty")
 
     def _write_answers(self, rows: DataFrame, any_rows: bool, commit: Commit) -> int:
         if self.mode == "overwrite":

@@ -14,6 +14,7 @@ from disturbed import (
     IMPORTS,
     IN_FLIGHT,
     SLOTS,
+    TASKS_MAY_FAIL,
     Job,
     answered,
     asked,
@@ -32,7 +33,6 @@ from disturbed import (
 from ending import wait_until
 from killing import killed_at, lost_answer
 from rounds import ROUNDS, long
-from tally import TALLIES
 
 from chains.models.fake.endpoint import read_pay_ledger
 from jobs import jvm
@@ -101,44 +101,34 @@ class Local(Batch):
 @pytest.mark.parametrize("reached", [asked, answered])
 def test_the_driver_is_killed_at_a_request(tmp_path, endpoint, reached):
     """With its JVM; its workers find out for themselves."""
-    tally = TALLIES.of(f"batch: driver killed, n-th row {reached.__name__}")
     driver_killed_at_requests(job := Remote(tmp_path, endpoint), reached)
-    job.count(tally, IN_FLIGHT)
-    assert tally.is_clean, tally
+    job.checked(f"batch: driver killed, n-th row {reached.__name__}", in_flight=IN_FLIGHT)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", STEPS)
 def test_the_driver_is_killed_at_a_commit(tmp_path, endpoint, step, when):
     """What was journalled is not asked again."""
-    tally = TALLIES.of(f"batch: driver killed {when} the {step}'s commit")
     job, program = Remote(tmp_path, endpoint), (*KILLED_AT, f"{step}-{when}")
     disturbed_at_a_step(job, program, -signal.SIGKILL, points=ROUNDS // 2)
-    job.count(tally, in_flight=0)
-    assert tally.is_clean, tally
+    job.checked(f"batch: driver killed {when} the {step}'s commit", in_flight=0)
 
 
 @pytest.mark.parametrize("step", ["ledger", "target"])
 @pytest.mark.parametrize("mode", ["append", "merge", "overwrite"])
 def test_a_commit_lands_and_its_answer_is_lost(tmp_path, endpoint, step, mode):
-    tally = TALLIES.of(f"batch, {mode}: the {step}'s commit lands, its answer is lost")
     job = Remote(tmp_path, endpoint, mode=mode)
     disturbed_at_a_step(job, (*LOST_AT, step), code=1, points=ROUNDS // 4)
-    job.count(tally, in_flight=0)
-    assert tally.is_clean, tally
+    job.checked(f"batch, {mode}: the {step}'s commit lands, its answer is lost", in_flight=0)
 
 
 def test_python_workers_are_killed_and_spark_tries_their_tasks_again(tmp_path, endpoint):
-    tally = TALLIES.of("batch: Python worker killed, n-th row asked")
-    job = Remote(tmp_path, endpoint, master=f"local[2,{ROUNDS + 1}]")
-    job.grow(rows_for_kills())
+    job = Remote(tmp_path, endpoint, master=TASKS_MAY_FAIL)
     worker_killed_at_requests(job)
-    job.count(tally, SLOTS)
-    assert tally.is_clean, tally
+    job.checked("batch: Python worker killed, n-th row asked", in_flight=SLOTS)
 
 
 def test_executors_are_killed_and_others_go_on(tmp_path, endpoint):
-    tally = TALLIES.of("batch, two executors: one killed, n-th row asked")
     conf = {
         "spark.executor.extraClassPath": f"{jvm.jars()}/*",
         "spark.executor.memory": "1g",
@@ -156,20 +146,16 @@ def test_executors_are_killed_and_others_go_on(tmp_path, endpoint):
     killed_while_it_runs(job, kill)
     job.ends(running)
     assert left_of(running.pid) == {}
-    job.count(tally, SLOTS)
-    assert tally.is_clean, tally
+    job.checked("batch, two executors: one killed, n-th row asked", in_flight=SLOTS)
 
 
 def test_two_runs_at_once(tmp_path, endpoint):
     """One answers; the other one waits, and then writes the same target or says that it cannot."""
-    tally = TALLIES.of("batch: two runs at once")
     two_at_once(job := Remote(tmp_path, endpoint))
-    job.count(tally, in_flight=0)
-    assert tally.is_clean, tally
+    job.checked("batch: two runs at once", in_flight=0)
 
 
 def test_a_model_server_is_killed_and_started_again(tmp_path, tiny_model):
-    tally = TALLIES.of("batch, sidecar: model server killed, n-th row asked")
     job = Local(tmp_path, tiny_model)
     job.grow()
     for number in numbers():
@@ -181,5 +167,4 @@ def test_a_model_server_is_killed_and_started_again(tmp_path, tiny_model):
         assert len(job.ledgers()) == servers + 2
         job.was_disturbed()
     job.finish()
-    job.count(tally, IN_FLIGHT)
-    assert tally.is_clean, tally
+    job.checked("batch, sidecar: model server killed, n-th row asked", in_flight=IN_FLIGHT)

@@ -10,6 +10,7 @@ from disturbed import (
     IMPORTS,
     IN_FLIGHT,
     SLOTS,
+    TASKS_MAY_FAIL,
     Job,
     answered,
     asked,
@@ -17,13 +18,12 @@ from disturbed import (
     disturbed_at_a_step,
     documents,
     driver_killed_at_requests,
-    rows_for_kills,
     two_at_once,
     worker_killed_at_requests,
 )
 from killing import killed_at, lost_answer
 from rounds import ROUNDS, long
-from tally import TALLIES, rows_of
+from tally import rows_of
 
 pytestmark = [pytest.mark.process, long]
 
@@ -62,52 +62,41 @@ class Refresh(Job):
             self.gone.add(gone := self.keys.pop(0))
             DeltaTable(path).delete(f"id = '{gone}'")
 
-    def count(self, tally, in_flight):
-        super().count(tally, in_flight)
+    def checked(self, fault, in_flight):
+        super().checked(fault, in_flight)
         assert self.gone.isdisjoint(row["id"] for row in rows_of(self.folder / "target"))
 
 
 @pytest.mark.parametrize("reached", [asked, answered])
 def test_the_driver_is_killed_at_a_request(tmp_path, endpoint, reached):
     """With its JVM; its workers find out for themselves."""
-    tally = TALLIES.of(f"refresh: driver killed, n-th new row {reached.__name__}")
     driver_killed_at_requests(job := Refresh(tmp_path, endpoint), reached)
-    job.count(tally, IN_FLIGHT)
-    assert tally.is_clean, tally
+    job.checked(f"refresh: driver killed, n-th new row {reached.__name__}", in_flight=IN_FLIGHT)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", STEPS)
 def test_the_driver_is_killed_at_a_commit(tmp_path, endpoint, step, when):
     """What was journalled is not asked again."""
-    tally = TALLIES.of(f"refresh: driver killed {when} the {step}'s commit")
     job, program = Refresh(tmp_path, endpoint), (*KILLED_AT, f"{step}-{when}")
     disturbed_at_a_step(job, program, -signal.SIGKILL, points=ROUNDS // 2)
-    job.count(tally, in_flight=0)
-    assert tally.is_clean, tally
+    job.checked(f"refresh: driver killed {when} the {step}'s commit", in_flight=0)
 
 
 @pytest.mark.parametrize("step", ["ledger", "target"])
 def test_a_commit_lands_and_its_answer_is_lost(tmp_path, endpoint, step):
-    tally = TALLIES.of(f"refresh: the {step}'s commit lands, its answer is lost")
     job = Refresh(tmp_path, endpoint)
     disturbed_at_a_step(job, (*LOST_AT, step), code=1, points=ROUNDS // 2)
-    job.count(tally, in_flight=0)
-    assert tally.is_clean, tally
+    job.checked(f"refresh: the {step}'s commit lands, its answer is lost", in_flight=0)
 
 
 def test_python_workers_are_killed_and_spark_tries_their_tasks_again(tmp_path, endpoint):
-    tally = TALLIES.of("refresh: Python worker killed, n-th new row asked")
-    job = Refresh(tmp_path, endpoint, master=f"local[2,{ROUNDS + 1}]")
-    job.grow(rows_for_kills())
+    job = Refresh(tmp_path, endpoint, master=TASKS_MAY_FAIL)
     worker_killed_at_requests(job)
-    job.count(tally, SLOTS)
-    assert tally.is_clean, tally
+    job.checked("refresh: Python worker killed, n-th new row asked", in_flight=SLOTS)
 
 
 def test_two_refreshes_at_once(tmp_path, endpoint):
     """One wins, and the other one says so."""
-    tally = TALLIES.of("refresh: two at once")
     two_at_once(job := Refresh(tmp_path, endpoint))
-    job.count(tally, in_flight=0)
-    assert tally.is_clean, tally
+    job.checked("refresh: two at once", in_flight=0)

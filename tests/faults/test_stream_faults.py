@@ -11,18 +11,17 @@ from disturbed import (
     IMPORTS,
     IN_FLIGHT,
     SLOTS,
+    TASKS_MAY_FAIL,
     Job,
     answered,
     asked,
     at_an_endpoint,
     disturbed_at_a_step,
     driver_killed_at_requests,
-    rows_for_kills,
     worker_killed_at_requests,
 )
 from killing import killed_at, lost_answer
 from rounds import ROUNDS, long
-from tally import TALLIES
 
 from jobs.producer import Record, produce
 
@@ -69,35 +68,26 @@ def message(key):
 @pytest.mark.parametrize("reached", [asked, answered])
 def test_the_driver_is_killed_at_a_message(tmp_path, endpoint, broker, reached):
     """With its JVM; its workers find out for themselves."""
-    tally = TALLIES.of(f"stream: driver killed, n-th message {reached.__name__}")
     driver_killed_at_requests(job := Stream(tmp_path, endpoint, broker), reached)
-    job.count(tally, IN_FLIGHT)
-    assert tally.is_clean, tally
+    job.checked(f"stream: driver killed, n-th message {reached.__name__}", in_flight=IN_FLIGHT)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", STEPS)
 def test_the_driver_is_killed_at_a_commit(tmp_path, endpoint, broker, step, when):
     """What was journalled is not asked again."""
-    tally = TALLIES.of(f"stream: driver killed {when} the {step}'s commit")
     job, program = Stream(tmp_path, endpoint, broker), (*KILLED_AT, f"{step}-{when}")
     disturbed_at_a_step(job, program, -signal.SIGKILL, points=ROUNDS // 2)
-    job.count(tally, in_flight=0)
-    assert tally.is_clean, tally
+    job.checked(f"stream: driver killed {when} the {step}'s commit", in_flight=0)
 
 
 def test_a_commit_lands_and_its_answer_is_lost(tmp_path, endpoint, broker):
-    tally = TALLIES.of("stream: the target's commit lands, its answer is lost")
     job = Stream(tmp_path, endpoint, broker)
     disturbed_at_a_step(job, (*LOST_AT, "commit"), code=1, points=ROUNDS // 2)
-    job.count(tally, in_flight=0)
-    assert tally.is_clean, tally
+    job.checked("stream: the target's commit lands, its answer is lost", in_flight=0)
 
 
 def test_python_workers_are_killed_and_spark_tries_their_tasks_again(tmp_path, endpoint, broker):
-    tally = TALLIES.of("stream: Python worker killed, n-th message asked")
-    job = Stream(tmp_path, endpoint, broker, master=f"local[2,{ROUNDS + 1}]")
-    job.grow(rows_for_kills())
+    job = Stream(tmp_path, endpoint, broker, master=TASKS_MAY_FAIL)
     worker_killed_at_requests(job)
-    job.count(tally, SLOTS)
-    assert tally.is_clean, tally
+    job.checked("stream: Python worker killed, n-th message asked", in_flight=SLOTS)

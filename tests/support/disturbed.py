@@ -17,13 +17,14 @@ import psutil
 import pyarrow as pa
 from ending import wait_until
 from rounds import ROUNDS
-from tally import rows_of
+from tally import TALLIES, rows_of
 
 COMMAND = (str(Path(sys.executable).parent / "gristmill"),)
 SLOTS, WORKERS = 2, 2
 IN_FLIGHT = SLOTS * WORKERS
 SHARE = 12  # rows that come between two kills
 APART = 3 * IN_FLIGHT  # calls between kills of one run: what was in flight then has ended
+TASKS_MAY_FAIL = f"local[2,{ROUNDS + 1}]"
 SPARE = 2 * SHARE  # calls that others make while what is to be killed is looked for
 _AT_AN_ENDPOINT = """
 chain: {{name: summarize, model: endpoint:fake/m}}
@@ -63,10 +64,12 @@ class Job:
         self.keys += new
         (self.folder / ROWS_FILE).write_text("\n".join(self.keys))
 
-    def count(self, tally, in_flight):
-        """Add what it left behind to a tally."""
+    def checked(self, fault, in_flight):
+        """Add what it left behind to the table of faults; it has to be clean."""
+        tally = TALLIES.of(fault)
         rows = rows_of(self.folder / "target")
         tally.add(self.keys, rows, self.calls(), self.kills, in_flight)
+        assert tally.is_clean, tally
 
     def start(self, *program):
         """Start it in a process group of its own, by another program where one is given."""
@@ -148,6 +151,7 @@ def disturbed_at_a_step(job, program, code, points):
 
 def worker_killed_at_requests(job):
     """Kill a Python worker of a job again and again, which has to go on."""
+    job.grow(rows_for_kills())
     running = job.start()
     killed_while_it_runs(job, lambda: os.kill(worker_of(job, running.pid), signal.SIGKILL))
     job.ends(running)

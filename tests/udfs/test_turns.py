@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from clock import Clock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,13 +13,6 @@ from udfs.allowance import WINDOW_SECONDS, Allowance
 from udfs.budget import Budget, Price
 from udfs.purse import Purse, Tokens
 from udfs.turns import Asked, Turns
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture
