@@ -16,11 +16,11 @@ from jobs.source import Source
 from jobs.targets import Target, ends, failures, is_dead, refuse_failures
 from udfs.cascade import Passes
 from udfs.conflicts import past_conflicts
-from udfs.delta import Commit, Table
+from udfs.delta import DELETION_VECTORS, Commit, Table, in_few_files
 from udfs.work import Work
 
 # With them a change of few rows rewrites few rows, not the files that hold them.
-_PROPERTIES = {"delta.enableDeletionVectors": "true"}
+_PROPERTIES = {DELETION_VECTORS: "true"}
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class RefreshTarget:
                 "rename it in a view of the source, or choose delete or keep"
             )
         versions = target.table.version(spark), target.errors.version(spark)
+        if versions[0] >= 0:
+            target.table.read_ahead(spark)
         return cls(target, keep, on_delete, settings.on_error == "fail", *versions)
 
     def rows(self, spark: SparkSession) -> DataFrame:
@@ -101,8 +103,8 @@ class RefreshTarget:
         letters = self._letters_of_now(rows.where(is_dead()), bool(failed), changes, answered.spark)
         if letters is not None:
             step = replace(step, writes_letters=True)
-        answers = rows.where(~is_dead()).drop("raw")
         count = sum(counts.values()) - sum(failed.values())
+        answers = in_few_files(rows.where(~is_dead()).drop("raw"), count)
         kinds = self._write_answers(answers, count, changes, step)
         if letters is not None:
             commit, table = Commit(self.target.app, self.letters_base, run_id), self.target.errors
@@ -139,12 +141,12 @@ class RefreshTarget:
         def merge(commit: Commit, adds: bool) -> dict[str, int]:
             key, mark = self.target.key, MARK if marks else None
             return past_conflicts(
-                table, lambda: table.merge_changes(answers, key, commit, mark, adds)
+                table, lambda: table.merge_changes(answers, key, commit, mark, adds, removes)
             )
 
         adds = changes.adds or marks  # with marked rows, who was updated could not be told
         counts = merge(commit, adds)
-        if not adds and counts.get("numTargetRowsUpdated", 0) < count:
+        if not adds and counts["numTargetRowsInserted"] + counts["numTargetRowsUpdated"] < count:
             # Somebody has taken rows from the target since the last refresh.
             counts = merge(replace(commit, base=table.version(spark)), True)
         return _kinds(counts, count)

@@ -15,7 +15,7 @@ from jobs.stream_settings import COORDINATES, OutputSettings, StreamSettings
 from jobs.stream_source import SOURCE, kafka_options
 from jobs.targets import is_dead
 from udfs.conflicts import past_conflicts
-from udfs.delta import Table, Told
+from udfs.delta import Table, Told, in_few_files
 from udfs.micro_batch import Answered
 from udfs.slices import Slice, nothing
 from udfs.straight_columns import MESSAGE, TIME
@@ -23,8 +23,6 @@ from udfs.work import PART_ERROR, Work, error_column
 
 # Delta's own 10 would stop a stream every ten micro-batches for as long as one of them takes.
 TABLE_PROPERTIES = {"delta.checkpointInterval": "100"}
-
-_ROWS_OF_ONE_FILE = 1_000
 
 
 class StreamTarget:
@@ -134,8 +132,7 @@ class StreamTarget:
         rows, counts = answered.rows, answered.counts
         if self._has_now(rows.sparkSession, piece):
             return False
-        if counts.rows <= _ROWS_OF_ONE_FILE:
-            rows = rows.coalesce(1)
+        rows = in_few_files(rows, counts.rows)
         has_dead = bool(counts.errors or (counts.skipped and not self.is_named_by_place))
         if has_dead:
             letters = rows.where(self._dead).withColumn("result", F.lit(None).cast("string"))

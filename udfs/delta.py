@@ -21,12 +21,16 @@ from udfs.names import parts, placed, quoted
 
 _SESSION_CATALOG = "spark_catalog"
 _PLAIN = re.compile(r"\w+", re.ASCII)
+DELETION_VECTORS = "delta.enableDeletionVectors"
+ROWS_OF_ONE_FILE = 1_000
 SENT_BYTES = 16 * 2**20  # of a merge's rows; more are shuffled
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 # Delta would take the table's own retention for any hours but none.
 _HOURS_COUNT = {"spark.databricks.delta.vacuum.retentionWindowIgnore.enabled": "false"}
 _NO_LOG = (AttributeError, TypeError, Py4JError)  # a platform's own Delta has none to look at
 _MERGED_ROWS = ("numTargetRowsInserted", "numTargetRowsUpdated")
+_OLD, _NEW = "old", "new"  # a table's rows and those that come, where they are compared
+_ROWS_ARE_FOLLOWED = ("delta.enableChangeDataFeed", "delta.enableRowTracking")
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,7 @@ class Commit:
 
     def landed(self, table: "Table", spark: SparkSession) -> int:
         """Return the rows of a commit; raise where Delta skipped it, which it does silently."""
-        metrics = self.metrics(table, spark)
-        names = _MERGED_ROWS if _MERGED_ROWS[0] in metrics else ("numOutputRows",)
-        return sum(metrics.get(name, 0) for name in names)
+        return _written(self.metrics(table, spark))
 
     def metrics(self, table: "Table", spark: SparkSession) -> dict[str, int]:
         """Return what Delta counted in a commit; raise as `landed` does."""
@@ -254,11 +256,13 @@ class Table:
 
         A new table gets the properties.
         """
-        return self._write(rows, "append", commit, {"mergeSchema": "true", **(properties or {})})
+        self._write(rows, "append", commit, {"mergeSchema": "true", **(properties or {})})
+        return self._landed(rows.sparkSession, commit)
 
     def overwrite(self, rows: DataFrame, commit: AnyCommit) -> int:
         """Replace all rows and the schema; return how many were committed."""
-        return self._write(rows, "overwrite", commit, {"overwriteSchema": "true"})
+        self._write(rows, "overwrite", commit, {"overwriteSchema": "true"})
+        return self._landed(rows.sparkSession, commit)
 
     def merge(
         self,
@@ -275,6 +279,9 @@ class Table:
         spark = rows.sparkSession
         if not self.exists(spark):
             return self.append(rows, commit, properties)
+        if self._can_replace(rows):
+            self._replace(rows, key, commit)
+            return self._landed(spark, commit)
         with self.alone(spark), session_conf(spark, commit.settings):
             self._merging(rows, key).whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
         return self._landed(spark, commit)
@@ -286,13 +293,21 @@ class Table:
         commit: Commit,
         mark: str | None = None,
         adds: bool = True,
+        removes: bool = True,
     ) -> dict[str, int]:
-        """Merge as `merge` does, deletions too; return what Delta counted.
+        """Merge as `merge` does, deletions too; return what Delta counted, by the names of a MERGE.
 
         A row whose `run_id` is null names a key that is gone: its row is deleted, or gets the value
-        of the column `mark`. Without `adds` a row of a new key is left out; then small rows are
-        joined where the table is, otherwise the whole table is sorted.
+        of the column `mark`. `removes` is whether there are such rows. Without `adds` a MERGE may
+        leave out rows of a new key; then small rows are joined where the table is, otherwise the
+        whole table is sorted.
         """
+        spark = rows.sparkSession
+        if not removes and self._can_replace(rows):
+            self._replace(rows, key, commit)
+            counts = commit.metrics(self, spark)
+            updated = counts.get("numDeletedRows", 0)
+            return dict(zip(_MERGED_ROWS, (_written(counts) - updated, updated), strict=True))
         gone, answered = "new.run_id IS NULL", "new.run_id IS NOT NULL"
         merging = self._merging(rows, key)
         if mark is None:
@@ -302,28 +317,44 @@ class Table:
         merging = merging.whenMatchedUpdateAll(answered)
         if adds:
             merging = merging.whenNotMatchedInsertAll(answered)
-        with self.alone(rows.sparkSession), session_conf(rows.sparkSession, commit.settings):
+        with self.alone(spark), session_conf(spark, commit.settings):
             merging.execute()
-        return commit.metrics(self, rows.sparkSession)
+        return commit.metrics(self, spark)
+
+    def _can_replace(self, rows: DataFrame) -> bool:
+        """Whether `_replace` does what a MERGE would, and nothing is lost by it.
+
+        What the rows lack would be null, a feed would tell of updates as deletions and inserts, and
+        rows would lose their ids. Without deletion vectors, Delta 4.4 finds the files to rewrite
+        only where rows are sent to it. One that does not know it would overwrite the whole table.
+        """
+        spark = rows.sparkSession
+        properties = self.properties(spark)
+        if properties.get(DELETION_VECTORS) != "true":
+            return False
+        if any(properties.get(it) == "true" for it in _ROWS_ARE_FOLLOWED):
+            return False
+        has = {it.lower() for it in rows.columns}
+        return has.issuperset(it.lower() for it in self.read(spark).columns) and _replaces(spark)
+
+    def _replace(self, rows: DataFrame, key: Sequence[str], commit: AnyCommit) -> None:
+        """Merge in one scan of the table's keys, where a MERGE takes three."""
+        how = {"replaceOn": _same_key(key), "targetAlias": _OLD, "mergeSchema": "true"}
+        self._write(_sent(rows).alias(_NEW), "overwrite", commit, how)
 
     def _merging(self, rows: DataFrame, key: Sequence[str]) -> Any:
-        """Begin a merge; rows that are small are sent to every executor, the table stays there.
+        old = self._delta(rows.sparkSession).alias(_OLD)
+        return old.merge(_sent(rows).alias(_NEW), _same_key(key)).withSchemaEvolution()
 
-        Spark would see to that by itself, but that Delta's copy of the rows has no known size.
-        """
-        new = (F.broadcast(rows) if _bytes(rows) <= SENT_BYTES else rows).alias("new")
-        old = self._delta(rows.sparkSession).alias("old")
-        same_key = " AND ".join(f"old.{quoted(k)} <=> new.{quoted(k)}" for k in key)
-        return old.merge(new, same_key).withSchemaEvolution()
-
-    def _write(self, rows: DataFrame, mode: str, commit: AnyCommit, options: dict[str, str]) -> int:
+    def _write(
+        self, rows: DataFrame, mode: str, commit: AnyCommit, options: dict[str, str]
+    ) -> None:
         writer = rows.write.format("delta").mode(mode).options(**options)
         with self.alone(rows.sparkSession), session_conf(rows.sparkSession, commit.settings):
             if self.is_path:
                 writer.save(self.name)
             else:
                 writer.saveAsTable(self.relation)
-        return self._landed(rows.sparkSession, commit)
 
     def lacks(self, rows: DataFrame, key: Sequence[str]) -> DataFrame:
         """Return the rows whose key the table does not have."""
@@ -357,6 +388,38 @@ class Table:
             return DeltaTable.forPath(spark, self.name)
         with _told_of(self.name):
             return DeltaTable.forName(spark, self.relation)
+
+
+def _written(metrics: Mapping[str, int]) -> int:
+    if _MERGED_ROWS[0] in metrics:
+        return sum(metrics.get(name, 0) for name in _MERGED_ROWS)
+    return metrics.get("numOutputRows", 0) - metrics.get("numCopiedRows", 0)
+
+
+def in_few_files(rows: DataFrame, count: int) -> DataFrame:
+    """Have so many rows written as one file where they are few."""
+    return rows.coalesce(1) if count <= ROWS_OF_ONE_FILE else rows
+
+
+def _same_key(key: Sequence[str]) -> str:
+    return " AND ".join(f"{_OLD}.{quoted(k)} <=> {_NEW}.{quoted(k)}" for k in key)
+
+
+def _replaces(spark: SparkSession) -> bool:
+    """Whether the session's Delta has `replaceOn` (4.4 has)."""
+    try:
+        options = cast(Any, spark._jvm).org.apache.spark.sql.delta.DeltaOptions
+        return str(options.REPLACE_ON_OPTION()) == "replaceOn"
+    except _NO_LOG:
+        return False
+
+
+def _sent(rows: DataFrame) -> DataFrame:
+    """Have rows that are small sent to every executor; the table that they meet stays there.
+
+    Spark would see to that by itself, but that Delta's copy of the rows has no known size.
+    """
+    return F.broadcast(rows) if _bytes(rows) <= SENT_BYTES else rows
 
 
 def _bytes(rows: DataFrame) -> int:

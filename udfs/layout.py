@@ -69,8 +69,10 @@ def in_tasks_of_alike_lengths(
     in_class = (first + F.pmod(hashed, last - first + 1)).cast("int")
     within = F.pmod(F.xxhash64(hashed), F.lit(1000)) / 1000
     before = list(accumulate(work, initial=0.0))
-    place = _of(before, in_class) + within * _of(work, in_class)
-    return payers.withColumn("_flow_task", _task(place, rounds))
+    number, place = F.col("_flow_class"), F.col("_flow_place")
+    classed = payers.withColumn("_flow_class", in_class)
+    placed = classed.withColumn("_flow_place", _of(before, number) + within * _of(work, number))
+    return placed.withColumn("_flow_task", _task(place, rounds)).drop(number, place)
 
 
 def in_tasks_of_as_many_rows(payers: DataFrame, tasks: int) -> DataFrame:

@@ -47,6 +47,7 @@ class Ledger:
             self.table.check_home(spark)
             past_conflicts(self.table, lambda: self._create(spark))
             return
+        self.table.read_ahead(spark)
         self._check_format(spark)
         journal = self.journal(spark)
         for name in journal.left():

@@ -44,11 +44,14 @@ LOST_AT = (sys.executable, "-c", lost_answer(STEPS_OF, STEPS, ALL_ASKED))
 
 
 class Refresh(Job):
-    """A refresh whose target is in step with a source to which more rows come."""
+    """A refresh whose target is in step with a source to which more rows come.
+
+    Every other time a row goes: without, the target is written by another command of Delta's.
+    """
 
     def __init__(self, folder, endpoint, *, master="local[2]"):
         super().__init__(folder, ["refresh", "job.yml"], endpoint)
-        self.gone = set()
+        self.gone, self.removes = set(), False
         text = SETTINGS.format(master=master)
         (folder / "job.yml").write_text(text + at_an_endpoint(endpoint))
         self.grow()
@@ -58,9 +61,10 @@ class Refresh(Job):
         feed = {"delta.enableChangeDataFeed": "true"}
         path = self.folder / "source"
         write_deltalake(path, documents(keys), mode="append", configuration=feed)
-        if self.keys:
+        if self.removes:
             self.gone.add(gone := self.keys.pop(0))
             DeltaTable(path).delete(f"id = '{gone}'")
+        self.removes = not self.removes
 
     def checked(self, fault, in_flight):
         super().checked(fault, in_flight)

@@ -8,9 +8,10 @@ import pytest
 from pyspark.errors import IllegalArgumentException
 
 from chains.errors import JobError, TableError
-from udfs.delta import Commit, Table
+from udfs.delta import DELETION_VECTORS, Commit, Table
 
 pytestmark = pytest.mark.spark
+VECTORS = {DELETION_VECTORS: "true"}
 
 
 @pytest.fixture
@@ -45,12 +46,59 @@ def test_of_two_commits_computed_on_one_version_one_lands(spark, table):
     assert ids(spark, table) == [1, 2]
 
 
-def test_merge_replaces_and_adds_and_counts(spark, table):
-    table.append(rows(spark, 1, 2), Commit("job", -1, "run-0"))
-    changed = rows(spark, 2, 3).selectExpr("id", "upper(text) as text")
+@pytest.fixture
+def catalog_table(spark):
+    """Return a table of a catalog that is not there yet; its schema goes at the end."""
+    spark.sql("CREATE SCHEMA fin")
+    yield Table("fin.t")
+    spark.sql("DROP SCHEMA fin CASCADE")
+
+
+@pytest.mark.parametrize("vectors", ["true", "false"])
+@pytest.mark.parametrize("place", ["table", "catalog_table"])
+def test_merge_replaces_and_adds_and_counts(spark, request, place, vectors):
+    table = request.getfixturevalue(place)
+    table.append(rows(spark, 1, 2), Commit("job", -1, "run-0"), {DELETION_VECTORS: vectors})
+    changed = rows(spark, 2, 3).selectExpr("id", "upper(text) as text", "id + 1 as size")
     assert table.merge(changed, ["id"], Commit("job", 0, "run-1")) == 2
-    found = {row["id"]: row["text"] for row in table.read(spark).collect()}
-    assert found == {1: "text 1", 2: "TEXT 2", 3: "TEXT 3"}
+    found = {row["id"]: (row["text"], row["size"]) for row in table.read(spark).collect()}
+    assert found == {1: ("text 1", None), 2: ("TEXT 2", 3), 3: ("TEXT 3", 4)}
+    assert table.properties(spark)[DELETION_VECTORS] == vectors
+
+
+def test_of_two_merges_computed_on_one_version_one_lands(spark, table):
+    table.append(rows(spark, 1), Commit("job", -1, "run-0"), VECTORS)
+    table.merge(rows(spark, 2), ["id"], Commit("job", 0, "run-1"))
+    with pytest.raises(JobError, match="another run committed since version 0"):
+        table.merge(rows(spark, 3), ["id"], Commit("job", 0, "run-2"))
+    assert ids(spark, table) == [1, 2]
+
+
+def test_nulls_in_keys_are_equal_and_rows_are_told_by_kind(spark, table):
+    kind = "a string, b int, text string"
+    old = spark.createDataFrame([("x", None, "old"), (None, 1, "old"), ("x", 1, "old")], kind)
+    table.append(old, Commit("job", -1, "run-0"), VECTORS)
+    new = spark.createDataFrame([("x", None, "new"), (None, 1, "new"), ("y", 1, "new")], kind)
+    counts = table.merge_changes(new, ["a", "b"], Commit("job", 0, "run-1"), removes=False)
+    assert counts == {"numTargetRowsInserted": 1, "numTargetRowsUpdated": 2}
+    found = {(row["a"], row["b"]): row["text"] for row in table.read(spark).collect()}
+    assert found == {("x", None): "new", (None, 1): "new", ("x", 1): "old", ("y", 1): "new"}
+
+
+def test_a_merge_keeps_what_the_new_rows_do_not_have(spark, table):
+    mine = rows(spark, 1, 2).selectExpr("*", "'mine' as note")
+    table.append(mine, Commit("job", -1, "run-0"), VECTORS)
+    table.merge(rows(spark, 2, 3), ["id"], Commit("job", 0, "run-1"))
+    found = {row["id"]: row["note"] for row in table.read(spark).collect()}
+    assert found == {1: "mine", 2: "mine", 3: None}
+
+
+def test_the_change_data_feed_of_a_merge_tells_updates(spark, table):
+    feed = {"delta.enableChangeDataFeed": "true"}
+    table.append(rows(spark, 1, 2), Commit("job", -1, "run-0"), VECTORS | feed)
+    table.merge(rows(spark, 2, 3), ["id"], Commit("job", 0, "run-1"))
+    told = sorted((it["id"], it["_change_type"]) for it in table.changes(spark, 1, 1).collect())
+    assert told == [(2, "update_postimage"), (2, "update_preimage"), (3, "insert")]
 
 
 def test_append_once_lands_once_whatever_else_is_written(spark, table):
