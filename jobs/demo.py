@@ -9,7 +9,8 @@ from jobs.batch import run_batch
 from jobs.report import RunReport
 from jobs.sample.reports import demo_rows
 from jobs.settings import Settings
-from udfs.delta import Commit, Table
+from udfs.commits import Commit
+from udfs.delta import Table
 from udfs.passes import Watch
 
 _SHOWN = 4

@@ -15,8 +15,9 @@ from jobs.refresh_settings import OnDelete, PlanSettings
 from jobs.source import Source
 from jobs.targets import Target, ends, failures, is_dead, refuse_failures
 from udfs.cascade import Passes
+from udfs.commits import Commit
 from udfs.conflicts import past_conflicts
-from udfs.delta import DELETION_VECTORS, Commit, Table, in_few_files
+from udfs.delta import DELETION_VECTORS, Table, in_few_files
 from udfs.work import Work
 
 # With them a change of few rows rewrites few rows, not the files that hold them.

@@ -16,7 +16,8 @@ from jobs.stream_source import StreamSource
 from jobs.stream_target import check_target
 from jobs.targets import ends, failures, is_dead
 from udfs import flow
-from udfs.delta import Commit, Table
+from udfs.commits import Commit
+from udfs.delta import Table
 from udfs.ledger import Ledger
 from udfs.passes import Watch, unwatched
 from udfs.straight_columns import MESSAGE

@@ -9,8 +9,9 @@ from chains.errors import TableError
 from jobs.in_step import RETRIED
 from jobs.settings import Settings
 from jobs.targets import Target
+from udfs.commits import Told
 from udfs.conflicts import past_conflicts
-from udfs.delta import Table, Told
+from udfs.delta import Table
 from udfs.ledger import Ledger, payer, retryable
 from udfs.work import key_json
 

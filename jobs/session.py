@@ -133,7 +133,8 @@ def archive_classes(settings: SparkSettings, logs: Path) -> None:
 
 def _rehearse(spark: SparkSession, logs: Path) -> None:
     """Touch what every job touches: write, append, merge, history, join, Arrow."""
-    from udfs.delta import Commit, Table
+    from udfs.commits import Commit
+    from udfs.delta import Table
 
     table = Table(str(logs / "rehearsal"))
     rows = spark.range(100).selectExpr("id", "cast(id as string) as text")

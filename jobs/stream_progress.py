@@ -22,7 +22,8 @@ from pyspark.sql.streaming.listener import (
 
 from jobs.spending import Cost
 from jobs.stream_target import TABLE_PROPERTIES
-from udfs.delta import Table, Told
+from udfs.commits import Told
+from udfs.delta import Table
 from udfs.slices import Slice
 from udfs.straight_columns import BatchCounts
 

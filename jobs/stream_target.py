@@ -14,8 +14,9 @@ from jobs.fitting import check_characters, check_types
 from jobs.stream_settings import COORDINATES, OutputSettings, StreamSettings
 from jobs.stream_source import SOURCE, kafka_options
 from jobs.targets import is_dead
+from udfs.commits import Told
 from udfs.conflicts import past_conflicts
-from udfs.delta import Table, Told, in_few_files
+from udfs.delta import Table, in_few_files
 from udfs.micro_batch import Answered
 from udfs.slices import Slice, nothing
 from udfs.straight_columns import MESSAGE, TIME

@@ -13,7 +13,8 @@ from jobs.changes import has_column, with_keys
 from jobs.fitting import check_characters, check_types
 from jobs.settings import TargetSettings
 from udfs.cascade import Passes
-from udfs.delta import Commit, Table
+from udfs.commits import Commit
+from udfs.delta import Table
 from udfs.work import Work
 
 

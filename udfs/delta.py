@@ -1,10 +1,9 @@
 """A Delta table by name or by path: look at it, read it at a version, commit to it once."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 from delta.exceptions import ConcurrentTransactionException
@@ -17,6 +16,7 @@ from pyspark.sql import functions as F
 from chains.errors import JobError, TableError
 from udfs.alone import alone
 from udfs.background import in_background
+from udfs.commits import AnyCommit, Commit, session_conf
 from udfs.names import parts, placed, quoted
 
 _SESSION_CATALOG = "spark_catalog"
@@ -24,68 +24,12 @@ _PLAIN = re.compile(r"\w+", re.ASCII)
 DELETION_VECTORS = "delta.enableDeletionVectors"
 ROWS_OF_ONE_FILE = 1_000
 SENT_BYTES = 16 * 2**20  # of a merge's rows; more are shuffled
-_USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 # Delta would take the table's own retention for any hours but none.
 _HOURS_COUNT = {"spark.databricks.delta.vacuum.retentionWindowIgnore.enabled": "false"}
 _NO_LOG = (AttributeError, TypeError, Py4JError)  # a platform's own Delta has none to look at
 _MERGED_ROWS = ("numTargetRowsInserted", "numTargetRowsUpdated")
 _OLD, _NEW = "old", "new"  # a table's rows and those that come, where they are compared
 _ROWS_ARE_FOLLOWED = ("delta.enableChangeDataFeed", "delta.enableRowTracking")
-
-
-@dataclass(frozen=True)
-class Commit:
-    """What makes a commit happen once: of all commits computed on one version, one lands.
-
-    `app` names the writer (the same for every run of a job), `base` is the table's version that
-    the rows were computed on (-1 before the first), `run_id` is written into the table's history,
-    and so is `told`.
-    """
-
-    app: str
-    base: int
-    run_id: str
-    told: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """Session settings that make Delta refuse a second commit computed on the same version.
-
-        As options of a writer, merges and catalog tables would not take them.
-        """
-        metadata = {"gristmill_run_id": self.run_id, **self.told}
-        return _once(self.app, self.base + 1, metadata)
-
-    def landed(self, table: "Table", spark: SparkSession) -> int:
-        """Return the rows of a commit; raise where Delta skipped it, which it does silently."""
-        return _written(self.metrics(table, spark))
-
-    def metrics(self, table: "Table", spark: SparkSession) -> dict[str, int]:
-        """Return what Delta counted in a commit; raise as `landed` does."""
-        since = table.history(spark, max(table.version(spark) - self.base, 1))
-        mine = since.where(F.col("userMetadata").contains(self.run_id)).first()
-        if mine is None:
-            raise JobError(
-                f"table {table.name!r}: another run committed since version {self.base}; nothing "
-                "of this run was written here. Run the job again: its answers are in the ledger"
-            )
-        metrics = mine["operationMetrics"]
-        return {name: int(value) for name, value in metrics.items() if value.isdigit()}
-
-
-@dataclass(frozen=True)
-class Told:
-    """A commit with `metadata` in the table's history; its writer sees to it that it lands once."""
-
-    metadata: Mapping[str, Any]
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """Session settings that put the metadata into the commit."""
-        return {_USER_METADATA: json.dumps(self.metadata)}
-
-
-AnyCommit = Commit | Told
 
 
 @dataclass(frozen=True)
@@ -305,7 +249,7 @@ class Table:
         spark = rows.sparkSession
         if not removes and self._can_replace(rows):
             self._replace(rows, key, commit)
-            counts = commit.metrics(self, spark)
+            counts = self._counts(spark, commit)
             updated = counts.get("numDeletedRows", 0)
             return dict(zip(_MERGED_ROWS, (_written(counts) - updated, updated), strict=True))
         gone, answered = "new.run_id IS NULL", "new.run_id IS NOT NULL"
@@ -319,7 +263,7 @@ class Table:
             merging = merging.whenNotMatchedInsertAll(answered)
         with self.alone(spark), session_conf(spark, commit.settings):
             merging.execute()
-        return commit.metrics(self, spark)
+        return self._counts(spark, commit)
 
     def _can_replace(self, rows: DataFrame) -> bool:
         """Whether `_replace` does what a MERGE would, and nothing is lost by it.
@@ -380,8 +324,23 @@ class Table:
         return found
 
     def _landed(self, spark: SparkSession, commit: AnyCommit) -> int:
-        """Return the rows of a commit where it says so, else 0."""
-        return commit.landed(self, spark) if isinstance(commit, Commit) else 0
+        """Return the rows of a commit that lands once, 0 of another.
+
+        Raises JobError where Delta skipped it, which it does silently.
+        """
+        return _written(self._counts(spark, commit)) if isinstance(commit, Commit) else 0
+
+    def _counts(self, spark: SparkSession, commit: Commit) -> dict[str, int]:
+        """Return what Delta counted in a commit; raise as `_landed` does."""
+        since = self.history(spark, max(self.version(spark) - commit.base, 1))
+        mine = since.where(F.col("userMetadata").contains(commit.run_id)).first()
+        if mine is None:
+            raise JobError(
+                f"table {self.name!r}: another run committed since version {commit.base}; nothing "
+                "of this run was written here. Run the job again: its answers are in the ledger"
+            )
+        metrics = mine["operationMetrics"]
+        return {name: int(value) for name, value in metrics.items() if value.isdigit()}
 
     def _delta(self, spark: SparkSession) -> Any:
         if self.is_path:
@@ -428,14 +387,6 @@ def _bytes(rows: DataFrame) -> int:
     return int(str(plan.stats().sizeInBytes()))
 
 
-def _once(app: str, number: int, metadata: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        "spark.databricks.delta.write.txnAppId": f"gristmill/{app}",
-        "spark.databricks.delta.write.txnVersion": str(number),
-        _USER_METADATA: json.dumps(metadata),
-    }
-
-
 def _newest_version(spark: SparkSession, table: Any) -> int:
     """Read a table's version from its snapshot, which takes no Spark job; or from its history."""
     try:
@@ -472,19 +423,3 @@ def _told_of(name: str) -> Iterator[None]:
             f"table {name!r}: expected a Delta table's name, schema.table or catalog.schema.table "
             f"of a catalog that the session has; it says {said}"
         ) from None
-
-
-@contextmanager
-def session_conf(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
-    """Set a session's settings while the block runs."""
-    before: dict[str, str | None] = {key: spark.conf.get(key, None) for key in settings}
-    try:
-        for key, value in settings.items():
-            spark.conf.set(key, value)
-        yield
-    finally:
-        for key, earlier in before.items():
-            if earlier is None:
-                spark.conf.unset(key)
-            else:
-                spark.conf.set(key, earlier)

@@ -11,8 +11,9 @@ from pyspark.sql import types as T
 
 from chains.errors import TableError
 from udfs.columns import ledger_type
+from udfs.commits import session_conf
 from udfs.conflicts import past_conflicts
-from udfs.delta import Table, session_conf
+from udfs.delta import Table
 from udfs.journal import Journal
 
 FORMAT = "1"

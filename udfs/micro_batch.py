@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 
 from udfs import flow
+from udfs.commits import session_conf
 from udfs.completion import straight_udf
-from udfs.delta import session_conf
 from udfs.known import KnownFingerprints
 from udfs.ledger import Ledger
 from udfs.looking_up import looked_up

@@ -80,8 +80,8 @@ class Work:
         A row that brings a PART_ERROR along is not asked, and gets that error.
         """
         values = [
-            F.col(self.columns.get(name, name)).alias(variable(name))
-            for name in self.chain.template.variables
+            _value(source, self.columns.get(name, name), kind).alias(variable(name))
+            for name, kind in self.chain.template.variables.items()
         ]
         there = PART_ERROR in source.columns
         error = F.col(PART_ERROR) if there else F.lit(None).cast(ERROR_TYPE).alias(PART_ERROR)
@@ -91,6 +91,17 @@ class Work:
         """Return the struct of prepared rows' variables that the functions take."""
         columns = {name: variable(name) for name in self.chain.template.variables}
         return variables_struct(self.chain, columns)
+
+
+def _value(source: DataFrame, column: str, kind: str) -> Column:
+    """Return a variable's column; text for one of any kind is made valid, for Python to read it.
+
+    That of string variables `variables_struct` makes so.
+    """
+    value = F.col(column)
+    if kind == "any" and isinstance(source.select(value).schema[0].dataType, T.StringType):
+        return F.make_valid_utf8(value)
+    return value
 
 
 def variable(name: str) -> str:

@@ -8,7 +8,7 @@ from chains.errors import JobError, TableError
 from chains.models.fake.endpoint import FakeEndpoint, FakeSettings
 from jobs.batch import run_batch
 from jobs.plan import run_plan
-from udfs.delta import session_conf
+from udfs.commits import session_conf
 
 pytestmark = pytest.mark.spark
 

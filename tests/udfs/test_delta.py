@@ -8,7 +8,8 @@ import pytest
 from pyspark.errors import IllegalArgumentException
 
 from chains.errors import JobError, TableError
-from udfs.delta import DELETION_VECTORS, Commit, Table
+from udfs.commits import Commit
+from udfs.delta import DELETION_VECTORS, Table
 
 pytestmark = pytest.mark.spark
 VECTORS = {DELETION_VECTORS: "true"}

@@ -145,3 +145,20 @@ def test_misses_that_begin_alike_are_neighbours_in_a_task(spark, ledger):
     assert max(map(len, tasks)) < 4 * len(rows) / len(tasks)
     repeated = sum(map(len, texts)) * 7
     assert counts.repeated_bytes == pytest.approx(repeated, rel=0.05)
+
+
+ANYTHING = replace(
+    SUMMARIZE,
+    template=parse_template(
+        "---\nname: any\nversion: '1'\ndescription: A value of any kind.\n"
+        "variables: {document: any}\n---\n{{ document }}",
+        where="any.md",
+    ),
+)
+
+
+def test_text_for_a_variable_of_any_kind_need_not_be_utf8(spark, ledger):
+    chosen = Work(pin(ANYTHING, resolve_model("python:local_models:Echo")), ("id",), {})
+    source = spark.sql("select 1 as id, cast(X'61ff62' as string) as document")
+    with flow.run(source, chosen, ledger, "run-1") as answered:
+        assert [row["result"] for row in answered.rows("run-1").collect()] == ["A\ufffdB"]

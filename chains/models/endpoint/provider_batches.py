@@ -132,16 +132,19 @@ class ProviderBatches:
         return ProviderBatch.of(self._run(self._client.post(self._path("/batches"), body)))
 
     def _find(self, names: Collection[str]) -> list[ProviderBatch]:
-        """Read the provider's list until all are found, or to its end."""
+        """Read the provider's list until all are found, or to its end.
+
+        One that does not know `after` gives the same page again: that is its end too.
+        """
         found: dict[str, ProviderBatch] = {}
         after: dict[str, str] = {}
         while found.keys() < set(names):
             page = self._run(self._client.get(self._path("/batches", limit=_PAGE, **after)))
             batches = _listed(page)
             found |= {it.name: it for it in batches if it.name in names}
-            if not batches or not page.get("has_more"):
+            last, after = after, {"after": batches[-1].id} if batches else {}
+            if after == last or not page.get("has_more"):
                 break
-            after = {"after": batches[-1].id}
         return list(found.values())
 
     def _get(self, path: str) -> Any:

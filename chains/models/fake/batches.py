@@ -19,13 +19,15 @@ class BatchSettings:
 
     The `polls`-th look at a batch finds it ended, or none does, where that is None. It ends as
     `end` says, with `answered` of its requests answered (None: all, but of a failed one none). The
-    `file_polls`-th look at a file finds it ready for a batch.
+    `file_polls`-th look at a file finds it ready for a batch. Without `pages`, every page of the
+    list is the first one.
     """
 
     polls: int | None = 1
     end: str = "completed"
     answered: int | None = None
     file_polls: int = 0
+    pages: bool = True
 
 
 class FakeBatches:
@@ -136,7 +138,7 @@ class FakeBatches:
         names = list(reversed(self._batches))
         limit = int(query.get("limit", ["20"])[0])
         after = query.get("after", [None])[0]
-        start = names.index(after) + 1 if after else 0
+        start = names.index(after) + 1 if after and self._settings.pages else 0
         page = names[start : start + limit]
         return {
             "object": "list",

@@ -157,6 +157,12 @@ def test_a_batch_is_found_among_many(serve, provider_of):
     assert provider.find(["none"]) == []
 
 
+def test_a_list_without_pages_is_read_to_its_end(serve, provider_of):
+    provider = provider_of(settings_of(serve(batches=BatchSettings(polls=None, pages=False))))
+    newest = [provider.submit(str(i), lines(str(i))) for i in range(101)][-1]
+    assert [it.id for it in provider.find([newest.name, "0"])] == [newest.id]
+
+
 def test_waiting_ends_with_the_time_and_tells_what_is_done(serve, provider_of):
     endpoint = serve(batches=BatchSettings(polls=None))
     provider = provider_of(settings_of(endpoint))
