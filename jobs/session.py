@@ -17,6 +17,7 @@ from chains.errors import JobError, SettingsError, UsageError
 from jobs import jvm, object_stores
 from jobs.failures import told
 from jobs.settings import SparkSettings
+from jobs.sockets import socket_settings
 
 _FIRST_JOB = "gristmill-first-job"
 
@@ -172,7 +173,8 @@ def _local_conf(settings: SparkSettings, log4j: Path, work: Path) -> dict[str, A
         "spark.driver.extraClassPath": f"{jvm.jars()}/*",
         "spark.driver.extraJavaOptions": " ".join(options),
     }
-    return defaults | object_stores.conf(settings.storage, os.environ) | settings.conf | own
+    stores = object_stores.conf(settings.storage, os.environ)
+    return defaults | socket_settings() | stores | settings.conf | own
 
 
 @contextmanager
