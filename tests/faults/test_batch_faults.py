@@ -56,9 +56,9 @@ SERVER = (
 STEPS = {
     "journal": "journal.Journal.finish",
     "ledger": "ledger.Ledger.take",
-    "target": "delta.Table._write",
+    "target": "targets.Target._write_answers",
 }
-STEPS_OF = f"{IMPORTS}; from udfs import delta, journal, ledger"
+STEPS_OF = f"{IMPORTS}; from jobs import targets; from udfs import journal, ledger"
 KILLED_AT = (sys.executable, "-c", killed_at(STEPS_OF, STEPS, ALL_ASKED))
 LOST_AT = (sys.executable, "-c", lost_answer(STEPS_OF, STEPS, ALL_ASKED))
 
