@@ -13,12 +13,11 @@ from jobs.in_step import InStep, Memory, letters_in_step
 from jobs.refresh_settings import PlanSettings
 from jobs.refresh_target import RefreshTarget
 from jobs.source import Source
-from udfs.delta import Table
+from udfs.delta import CHANGE_DATA_FEED, Table
 from udfs.ledger import Ledger
 from udfs.work import Work
 
 LOG = logging.getLogger("gristmill")
-_FEED = "delta.enableChangeDataFeed"
 
 
 def find_changes(
@@ -70,8 +69,8 @@ def _no_feed(
         return "others have changed rows of the target"
     if not letters_in_step(spark, target.target.errors, target.letters_base, last):
         return "the dead letters are not those that the last refresh left"
-    if now.version > last.version and table.properties(spark).get(_FEED) != "true":
-        return f"the source has no change data feed ({_FEED})"
+    if now.version > last.version and table.properties(spark).get(CHANGE_DATA_FEED) != "true":
+        return f"the source has no change data feed ({CHANGE_DATA_FEED})"
     return ""
 
 

@@ -21,15 +21,16 @@ from udfs.names import parts, placed, quoted
 
 _SESSION_CATALOG = "spark_catalog"
 _PLAIN = re.compile(r"\w+", re.ASCII)
+CHANGE_DATA_FEED = "delta.enableChangeDataFeed"
 DELETION_VECTORS = "delta.enableDeletionVectors"
-ROWS_OF_ONE_FILE = 1_000
+_ROWS_OF_ONE_FILE = 1_000
 SENT_BYTES = 16 * 2**20  # of a merge's rows; more are shuffled
 # Delta would take the table's own retention for any hours but none.
 _HOURS_COUNT = {"spark.databricks.delta.vacuum.retentionWindowIgnore.enabled": "false"}
 _NO_LOG = (AttributeError, TypeError, Py4JError)  # a platform's own Delta has none to look at
 _MERGED_ROWS = ("numTargetRowsInserted", "numTargetRowsUpdated")
 _OLD, _NEW = "old", "new"  # a table's rows and those that come, where they are compared
-_ROWS_ARE_FOLLOWED = ("delta.enableChangeDataFeed", "delta.enableRowTracking")
+_ROWS_ARE_FOLLOWED = (CHANGE_DATA_FEED, "delta.enableRowTracking")
 
 
 @dataclass(frozen=True)
@@ -225,9 +226,10 @@ class Table:
             return self.append(rows, commit, properties)
         if self._can_replace(rows):
             self._replace(rows, key, commit)
-            return self._landed(spark, commit)
-        with self.alone(spark), session_conf(spark, commit.settings):
-            self._merging(rows, key).whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
+        else:
+            merging = self._merging(rows, key).whenMatchedUpdateAll().whenNotMatchedInsertAll()
+            with self.alone(spark), session_conf(spark, commit.settings):
+                merging.execute()
         return self._landed(spark, commit)
 
     def merge_changes(
@@ -273,10 +275,8 @@ class Table:
         only where rows are sent to it. One that does not know it would overwrite the whole table.
         """
         spark = rows.sparkSession
-        properties = self.properties(spark)
-        if properties.get(DELETION_VECTORS) != "true":
-            return False
-        if any(properties.get(it) == "true" for it in _ROWS_ARE_FOLLOWED):
+        on = {name for name, value in self.properties(spark).items() if value == "true"}
+        if DELETION_VECTORS not in on or not on.isdisjoint(_ROWS_ARE_FOLLOWED):
             return False
         has = {it.lower() for it in rows.columns}
         return has.issuperset(it.lower() for it in self.read(spark).columns) and _replaces(spark)
@@ -357,7 +357,7 @@ def _written(metrics: Mapping[str, int]) -> int:
 
 def in_few_files(rows: DataFrame, count: int) -> DataFrame:
     """Have so many rows written as one file where they are few."""
-    return rows.coalesce(1) if count <= ROWS_OF_ONE_FILE else rows
+    return rows.coalesce(1) if count <= _ROWS_OF_ONE_FILE else rows
 
 
 def _same_key(key: Sequence[str]) -> str:

@@ -2,10 +2,10 @@
 
 import pytest
 from pydantic import BaseModel
+from small_chain import chain_of
 
-from chains import Chain, JsonParser, Template, load_chain, load_model, resolve_model
+from chains import JsonParser, load_chain, load_model, resolve_model
 from chains.models.endpoint.settings import EndpointSettings
-from chains.templates import parse_template
 from udfs.completion import complete, completion_udf, pin, register, variables_struct
 
 pytestmark = pytest.mark.spark
@@ -20,12 +20,6 @@ class Offer(BaseModel):
     subject: str
     score: int
     tags: list[str]
-
-
-def chain_of(body, variables, **fields):
-    text = f"---\nname: t\nversion: '1'\ndescription: d\nvariables: {variables}\n---\n{body}"
-    template: Template = parse_template(text, "test")
-    return Chain("t", "1", template, **fields)
 
 
 def test_transform_adds_the_completion_struct(spark):

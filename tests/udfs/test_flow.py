@@ -1,13 +1,12 @@
 """Long inputs, and which process loads what."""
 
-from dataclasses import replace
 from itertools import groupby
 
 import pytest
+from small_chain import chain_of
 
 from chains import load_chain, load_model, resolve_model
 from chains.models.endpoint.settings import resolve_endpoint
-from chains.templates import parse_template
 from udfs import flow
 from udfs.completion import pin
 from udfs.delta import Table
@@ -121,14 +120,7 @@ def test_rows_that_a_server_answers_lie_in_few_equal_tasks_of_all_lengths(spark,
     assert all(it[0] > 150 and it[-1] < 50 for it in lengths)
 
 
-QUESTIONS = replace(
-    SUMMARIZE,
-    template=parse_template(
-        "---\nname: ask\nversion: '1'\ndescription: A question about a text.\n"
-        "variables: {question: string, document: string}\n---\n{{ document }}\n{{ question }}",
-        where="ask.md",
-    ),
-)
+QUESTIONS = chain_of("{{ document }}\n{{ question }}", "{question: string, document: string}")
 
 
 def test_misses_that_begin_alike_are_neighbours_in_a_task(spark, ledger):
@@ -147,18 +139,9 @@ def test_misses_that_begin_alike_are_neighbours_in_a_task(spark, ledger):
     assert counts.repeated_bytes == pytest.approx(repeated, rel=0.05)
 
 
-ANYTHING = replace(
-    SUMMARIZE,
-    template=parse_template(
-        "---\nname: any\nversion: '1'\ndescription: A value of any kind.\n"
-        "variables: {document: any}\n---\n{{ document }}",
-        where="any.md",
-    ),
-)
-
-
 def test_text_for_a_variable_of_any_kind_need_not_be_utf8(spark, ledger):
-    chosen = Work(pin(ANYTHING, resolve_model("python:local_models:Echo")), ("id",), {})
+    chain = chain_of("{{ document }}", "{document: any}")
+    chosen = Work(pin(chain, resolve_model("python:local_models:Echo")), ("id",), {})
     source = spark.sql("select 1 as id, cast(X'61ff62' as string) as document")
     with flow.run(source, chosen, ledger, "run-1") as answered:
         assert [row["result"] for row in answered.rows("run-1").collect()] == ["A\ufffdB"]

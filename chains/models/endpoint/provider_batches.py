@@ -142,9 +142,9 @@ class ProviderBatches:
             page = self._run(self._client.get(self._path("/batches", limit=_PAGE, **after)))
             batches = _listed(page)
             found |= {it.name: it for it in batches if it.name in names}
-            last, after = after, {"after": batches[-1].id} if batches else {}
-            if after == last or not page.get("has_more"):
+            if not batches or not page.get("has_more") or batches[-1].id == after.get("after"):
                 break
+            after = {"after": batches[-1].id}
         return list(found.values())
 
     def _get(self, path: str) -> Any:
